@@ -1,0 +1,26 @@
+import { Context, type Effect } from "effect"
+import type { ServerCall } from "./Wire.ts"
+
+/**
+ * The path of a stream: admission, hold, queue, relay, replay, end, meter (design §5–§7).
+ */
+export class InferenceProxy extends Context.Service<InferenceProxy, {
+  /**
+   * Carries one StreamPredict call to the worker and its answer back. Completes when the gateway's side has ended;
+   * never fails: every end is a gRPC status. Interrupting it is the gateway's cancellation.
+   */
+  readonly predict: (call: ServerCall) => Effect.Effect<void>
+  /** Carries a call of any other method, without metering, holding or peeking. */
+  readonly passthrough: (call: ServerCall) => Effect.Effect<void>
+  /** From now on new streams are refused with UNAVAILABLE; running ones go on. */
+  readonly drain: Effect.Effect<void>
+  /** Takes new streams again. */
+  readonly undrain: Effect.Effect<void>
+  readonly draining: () => boolean
+  /** Streams in flight, also those that are held. */
+  readonly inFlight: () => number
+  /** Completes when no stream is in flight. */
+  readonly awaitIdle: Effect.Effect<void>
+  /** Ends every stream that still runs with UNAVAILABLE, `cy-reason: draining`. */
+  readonly abortAll: Effect.Effect<void>
+}>()("cy-llm-sidecar/InferenceProxy") {}

@@ -1,0 +1,54 @@
+import { Context, type Effect } from "effect"
+import type { Outcome } from "./UsageRecord.ts"
+import type { WorkerState } from "./WorkerConnection.ts"
+
+/** Counts the tokens of one model: looked up once a stream, called once a batch. */
+export interface ModelTokens {
+  readonly add: (tokens: number) => void
+}
+
+/**
+ * The figures of design §9. Every method is synchronous, allocates nothing and looks up no label on the path of a token.
+ * Durations are seconds.
+ */
+export class Metrics extends Context.Service<Metrics, {
+  readonly streamStarted: () => void
+  /** `sidecar_requests_success_total`, `_failed_total` or `_cancelled_total`, duration, one stream less in flight. */
+  readonly streamEnded: (outcome: Outcome, seconds: number) => void
+  /** One gRPC call of any method is over. */
+  readonly handled: (method: string, code: number) => void
+  /** Token chunks handed to a gateway. */
+  readonly tokens: (count: number) => void
+  /** The counter of a model: at most 100 models, then "other". */
+  readonly modelTokens: (modelId: string) => ModelTokens
+  readonly firstToken: (seconds: number) => void
+  readonly interToken: (seconds: number) => void
+  /** What the sidecar added to a stream: from the worker's first byte to its hand-over, admission and metering. */
+  readonly streamOverhead: (seconds: number) => void
+  readonly cancelPropagated: (seconds: number) => void
+  readonly gatewaySendError: () => void
+  readonly workerState: (state: WorkerState) => void
+  readonly workerConnectionError: (fault: string) => void
+  readonly workerReconnected: () => void
+  readonly workerSaturated: () => void
+  readonly heldStreams: (count: number) => void
+  readonly queuedStreams: (count: number) => void
+  readonly replayed: () => void
+  readonly circuitState: (state: "closed" | "half_open" | "open") => void
+  readonly metadataRejected: () => void
+  readonly malformedFrame: () => void
+  /** Records by state: `open`, `waiting`, `acknowledged`, `set_aside`, `merged`. */
+  readonly usageRecords: (state: string, count: number) => void
+  /** Tokens by where they are: `delivered`, `waiting`, `acknowledged`, `set_aside` (the balance of design §7). */
+  readonly usageTokens: (state: string, count: number) => void
+  readonly usageReport: (result: string) => void
+  /** Age of the oldest record that waits, in seconds. */
+  readonly usageLag: (seconds: number) => void
+  readonly journalError: (operation: string) => void
+  /** Streams in flight. */
+  readonly activeStreams: () => number
+  /** The exposition text and its content type. */
+  readonly scrape: Effect.Effect<{ readonly contentType: string; readonly body: string }>
+  /** One figure by its metric name (summed over labels), for `sidecar.status` and the status page. */
+  readonly figures: Effect.Effect<Readonly<Record<string, number>>>
+}>()("cy-llm-sidecar/Metrics") {}

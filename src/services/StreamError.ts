@@ -1,0 +1,108 @@
+import { Data } from "effect"
+import type { Status } from "./Wire.ts"
+
+/**
+ * Why the sidecar itself ends or refuses a stream. Each tag has one gRPC status and one stable `cy-reason`, given in one
+ * place: `internal/streamStatus.ts`. Plain `Data` classes: they stand on the path of every refused call.
+ */
+export type StreamError =
+  | Draining
+  | TooManyStreams
+  | MetadataTooLarge
+  | WorkerUnavailable
+  | CircuitOpen
+  | HoldFull
+  | HoldTimeout
+  | QueueFull
+  | QueueTimeout
+  | DeadlineExceeded
+  | GatewayGone
+  | WorkerLost
+  | Truncated
+  | StreamIdle
+  | SlowReader
+  | FrameTooLarge
+  | WorkerStatus
+  | Malformed
+
+/** The sidecar takes no new streams, or its drain limit is reached. */
+export class Draining extends Data.TaggedError("Draining")<{ readonly delivered: number }> {}
+
+/** `[server] max_concurrent_streams` are in flight. */
+export class TooManyStreams extends Data.TaggedError("TooManyStreams")<{ readonly limit: number }> {}
+
+/** More than `[server] max_metadata_bytes` of metadata, counted as HTTP/2 counts. */
+export class MetadataTooLarge extends Data.TaggedError("MetadataTooLarge")<{
+  readonly bytes: number
+  readonly limit: number
+}> {}
+
+/** No worker. `retryAfterMillis`: when it makes sense to come back. */
+export class WorkerUnavailable extends Data.TaggedError("WorkerUnavailable")<{
+  readonly cause: "disconnected" | "reloading" | "unhealthy"
+  readonly retryAfterMillis: number
+}> {}
+
+/** The circuit breaker is open. */
+export class CircuitOpen extends Data.TaggedError("CircuitOpen")<{ readonly retryAfterMillis: number }> {}
+
+/** `[reload] max_held_streams` or `max_held_bytes` is reached. */
+export class HoldFull extends Data.TaggedError("HoldFull")<{ readonly retryAfterMillis: number }> {}
+
+/** Held for `[reload] hold_timeout_secs` and still no worker. */
+export class HoldTimeout extends Data.TaggedError("HoldTimeout")<{
+  readonly heldMillis: number
+  readonly retryAfterMillis: number
+}> {}
+
+/** `[server] max_queued_streams` wait for a place at the worker. */
+export class QueueFull extends Data.TaggedError("QueueFull")<{ readonly retryAfterMillis: number }> {}
+
+/** No place at the worker came free within `[server] queue_timeout_secs`. */
+export class QueueTimeout extends Data.TaggedError("QueueTimeout")<{
+  readonly queuedMillis: number
+  readonly retryAfterMillis: number
+}> {}
+
+/** The caller's own deadline passed. */
+export class DeadlineExceeded extends Data.TaggedError("DeadlineExceeded")<{ readonly delivered: number }> {}
+
+/** The gateway cancelled, or its connection is gone. */
+export class GatewayGone extends Data.TaggedError("GatewayGone")<{
+  readonly departure: "cancelled" | "vanished"
+}> {}
+
+/** The link to the worker broke and the stream cannot be sent again. */
+export class WorkerLost extends Data.TaggedError("WorkerLost")<{
+  readonly delivered: number
+  readonly tokens: number
+}> {}
+
+/** The worker said OK without `end_of_stream` (`truncated`), or without any frame (`empty_stream`). */
+export class Truncated extends Data.TaggedError("Truncated")<{
+  readonly kind: "truncated" | "empty_stream"
+  readonly delivered: number
+}> {}
+
+/** No first token, or no frame after it, for too long. */
+export class StreamIdle extends Data.TaggedError("StreamIdle")<{
+  readonly phase: "first_token" | "idle"
+  readonly idleSecs: number
+  readonly delivered: number
+}> {}
+
+/** The gateway read nothing for `[server] slow_reader_timeout_secs` while frames waited. */
+export class SlowReader extends Data.TaggedError("SlowReader")<{ readonly delivered: number }> {}
+
+/** A frame announces more than `[server] max_message_bytes`. */
+export class FrameTooLarge extends Data.TaggedError("FrameTooLarge")<{
+  readonly side: "request" | "response"
+  readonly bytes: number
+  readonly limit: number
+}> {}
+
+/** The worker's own, non-OK answer: carried through unchanged. */
+export class WorkerStatus extends Data.TaggedError("WorkerStatus")<{ readonly status: Status }> {}
+
+/** The gateway's bytes are not gRPC: half a frame before its half-close. */
+export class Malformed extends Data.TaggedError("Malformed")<{ readonly detail: string }> {}

@@ -1,0 +1,70 @@
+import { Context, type Effect, Schema, type Scope, type Stream } from "effect"
+import type { CallStart, ReplyListener, WorkerCall } from "./Wire.ts"
+
+/**
+ * What stands in the way of a worker, told apart because each has its own remedy.
+ *
+ * - `SocketMissing` (ENOENT), `ConnectionRefused` (a stale socket file: nobody listens), `PermissionDenied` (EACCES),
+ *   `NotASocket`, `PathTooLong` (over 107 bytes): found before a byte was exchanged;
+ * - `NotGrpc`: somebody answers, but not gRPC; `DialTimeout`: accepted and never answered;
+ * - `LinkBroken`: the transport closed or failed; `GoingAway`: the worker sent GOAWAY.
+ */
+export const LinkFault = Schema.Literals([
+  "SocketMissing",
+  "ConnectionRefused",
+  "PermissionDenied",
+  "NotASocket",
+  "PathTooLong",
+  "NotGrpc",
+  "DialTimeout",
+  "LinkBroken",
+  "GoingAway"
+])
+export type LinkFault = typeof LinkFault.Type
+
+/** The worker cannot be reached, or can no longer be. `detail` may name the path: for logs, never for gateways. */
+export class LinkError extends Schema.TaggedError<LinkError>()("LinkError", {
+  fault: LinkFault,
+  detail: Schema.String
+}) {
+  override get message(): string {
+    return this.detail
+  }
+}
+
+/**
+ * One live transport to the worker. Calls are opened synchronously, so that the path of a stream costs no fiber; a call
+ * that cannot be opened ends at once with `reason: "refused"`.
+ */
+export interface WorkerLink {
+  /** Opens a call. `listener.onEnd` may be called before this returns only for a link that is already gone. */
+  readonly open: (start: CallStart, listener: ReplyListener) => WorkerCall
+  /** Waits until the link takes no new calls: broken, or going away (then running calls may still finish). */
+  readonly gone: Effect.Effect<LinkError>
+  /** Monotonic milliseconds of the last byte that came from the worker: evidence of life. */
+  readonly lastHeardAt: () => number
+  /** Calls that are open now. */
+  readonly openCalls: () => number
+}
+
+/**
+ * PORT to the wire. Implementations: `Http2WorkerChannel` (the daemon's), `GrpcJsWorkerChannel` (the reference) and the
+ * scripted worker of `cy-llm-sidecar/testing`. The wire never reconnects or retries by itself: `WorkerConnection` owns
+ * time.
+ */
+export class WorkerChannel extends Context.Service<WorkerChannel, {
+  /**
+   * One attempt: connects and waits until the peer has proved to speak HTTP/2 (its SETTINGS came). No time limit of its
+   * own; interrupting it destroys the socket. Closing the scope ends the link: running calls get `graceMillis` given
+   * by the implementation's options only when the link is *retired* (see {@link WorkerLink.gone}); a frozen peer's socket
+   * is destroyed.
+   */
+  readonly dial: Effect.Effect<WorkerLink, LinkError, Scope.Scope>
+  /**
+   * Emits when the worker's address changed in a way that makes dialling worth while at once: the socket file appeared
+   * (`appeared`) or its inode was replaced while the link is up (`replaced`), or it was removed (`vanished`).
+   */
+  readonly addressChanges: Stream.Stream<"appeared" | "replaced" | "vanished">
+  /** The worker's address for people: `unix:///tmp/cy_worker.sock`. */
+  readonly address: string
+}>()("cy-llm-sidecar/WorkerChannel") {}

@@ -1,0 +1,76 @@
+import { Context, Data, type Effect, type Stream } from "effect"
+import type { LinkFault, WorkerLink } from "./WorkerChannel.ts"
+
+/** Why there is no worker, as a stable word for logs, `/readyz` and `sidecar status`. */
+export type DownReason =
+  | LinkFault
+  | "Starting"
+  | "Unhealthy"
+  | "HealthTimeout"
+  | "HealthFailed"
+  | "ReloadTooLong"
+  | "Stopped"
+
+/**
+ * The worker's status (design: `Connecting → Connected ⇄ Reloading`, `Disconnected` from each).
+ *
+ * - `since`: wall clock, milliseconds since the epoch.
+ * - `Disconnected.retryAt`: wall clock of the next attempt, when one is scheduled.
+ * - `Disconnected.remedy`: one sentence for the operator.
+ * - `Reloading.until`: wall clock when the worker expects to be back, if it said so.
+ */
+export type WorkerState = Data.TaggedEnum<{
+  Connecting: { readonly since: number; readonly attempt: number }
+  Connected: { readonly since: number }
+  Reloading: { readonly since: number; readonly until: number | undefined }
+  Disconnected: {
+    readonly since: number
+    readonly reason: DownReason
+    readonly detail: string
+    readonly remedy: string
+    readonly attempt: number
+    readonly retryAt: number | undefined
+  }
+}>
+export const WorkerState = Data.taggedEnum<WorkerState>()
+
+/** A worker's answer to a Health call, or our word that there is none. */
+export interface WorkerHealth {
+  readonly healthy: boolean
+  readonly metrics: Readonly<Record<string, string>>
+}
+
+/**
+ * The supervised link to the worker: one owner for dialling, probing, noticing and waiting.
+ *
+ * The synchronous members are for the path of a stream; everything else derives from `changes`.
+ */
+export class WorkerConnection extends Context.Service<WorkerConnection, {
+  /** The status now. */
+  readonly current: () => WorkerState
+  /** The status now, then every change. */
+  readonly changes: Stream.Stream<WorkerState>
+  /** The link for new streams: only when Connected. */
+  readonly link: () => WorkerLink | undefined
+  /** Completes when Connected. */
+  readonly awaitConnected: Effect.Effect<void>
+  /**
+   * Calls `listener` synchronously on every change of the status; returns the way to unsubscribe. For mechanisms that
+   * must act in the same turn (fail-fast, release of held streams).
+   */
+  readonly onChange: (listener: (state: WorkerState) => void) => () => void
+  /** The worker's own answer, from a probe shared by all who ask at once; `healthy: false` when there is no worker. */
+  readonly health: Effect.Effect<WorkerHealth>
+  /** The metrics of the last Health answer that came. */
+  readonly lastHealth: () => WorkerHealth | undefined
+  /** Milliseconds after which a refused gateway should come back: the reload's ETA or the reconnect schedule, jittered. */
+  readonly retryAfterMillis: () => number
+  /** The worker announces a reload: new streams are held from now on. `etaSeconds`: optional. */
+  readonly announceReload: (etaSeconds: number | undefined) => Effect.Effect<void>
+  /** The worker (or an operator) says that the reload is over: probed at once. */
+  readonly announceReady: Effect.Effect<void>
+  /** Drops the link and dials anew at once. */
+  readonly reconnect: Effect.Effect<void>
+  /** Called by the path of a stream when the link ended a call by a transport failure: probe now. */
+  readonly suspect: () => void
+}>()("cy-llm-sidecar/WorkerConnection") {}
