@@ -17,6 +17,11 @@ export class InferenceProxy extends Context.Service<InferenceProxy, {
   /** Takes new streams again. */
   readonly undrain: Effect.Effect<void>
   readonly draining: () => boolean
+  /**
+   * Calls `listener` synchronously whenever {@link draining} changes; returns the way to unsubscribe. Health watches end
+   * by it, since an open one would hold up the drain.
+   */
+  readonly onDraining: (listener: (draining: boolean) => void) => () => void
   /** Streams in flight, also those that are held. */
   readonly inFlight: () => number
   /** Completes when no stream is in flight. */
