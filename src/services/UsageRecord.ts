@@ -58,6 +58,11 @@ export const UsageRecord = Schema.Struct({
   ttft_ms: Schema.NullOr(Schema.Int),
   started_at: Schema.String,
   ended_at: Schema.String,
-  sidecar_id: Schema.String
+  sidecar_id: Schema.String,
+  /**
+   * Only in a merged record (design §7, `offline_queue_size`): so many streams of one tenant, player, model, outcome and
+   * hour. Counts and durations are sums, `ttft_ms` is null, the texts of single streams are empty.
+   */
+  merged_records: Schema.optionalKey(Schema.Int)
 })
 export type UsageRecord = typeof UsageRecord.Type
