@@ -1,77 +1,190 @@
-import { Context, Effect, Schema } from "effect"
+import { Context, Effect, Runtime, Schema } from "effect"
+import { isHost, parseBindAddress, parseWorkerAddress } from "./Address.ts"
 
 const orElse = <S extends Schema.Top>(schema: S, value: S["Type"]) =>
   schema.pipe(Schema.withDecodingDefaultType(Effect.succeed(value)))
 
-const section = <F extends Schema.Struct.Fields>(fields: F) => Schema.Struct(fields)
+const noKeys = Effect.succeed({})
 
-/** A positive number of seconds, fractions allowed. */
-const Secs = Schema.Finite.check(Schema.isGreaterThan(0))
-/** A number of seconds; 0 switches the thing off. */
-const SecsOrOff = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
-const Count = Schema.Int.check(Schema.isGreaterThan(0))
-const CountOrOff = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+/** The phrase after "expected" in a message about a key. */
+const expects = (expected: string) => <S extends Schema.Top>(schema: S) => schema.annotate({ expected })
 
-/** The settings, by the names they have in `sidecar.toml` (design §8). Times are seconds, sizes are bytes. */
+const text = (expected: string, accepts: (value: string) => boolean) =>
+  Schema.String.check(Schema.makeFilter(accepts)).pipe(expects(expected))
+
+const choice = <const L extends ReadonlyArray<string>>(...words: L) =>
+  Schema.Literals(words).pipe(expects(`one of ${words.join(", ")}`))
+
+const Secs = Schema.Finite.check(Schema.isGreaterThan(0)).pipe(expects("a positive number"))
+const SecsOrOff = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)).pipe(expects("a number, 0 or more"))
+const Count = Schema.Int.check(Schema.isGreaterThan(0)).pipe(expects("a positive whole number"))
+const CountOrOff = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)).pipe(expects("a whole number, 0 or more"))
+
+/** A message must fit into one buffer, on both sides of the wire. */
+const MessageBytes = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 2_147_483_647 })).pipe(
+  expects("a whole number of bytes from 1 to 2147483647")
+)
+
+const FilePath = text("the path of a file", (value) => value.trim().length > 0 && !value.includes("\0"))
+
+const HttpUrl = text("an http:// or https:// URL", (value) => /^https?:\/\/[^/\s]/i.test(value) && URL.canParse(value))
+
+const bindPhrase = "host:port, [ipv6]:port or unix:///path, one or a list"
+const BindText = text(bindPhrase, (value) => parseBindAddress(value) !== undefined)
+
+/**
+ * The settings, by the names they have in `sidecar.toml`. Key names are unique across the sections, so that each key
+ * `k` has one environment variable `SIDECAR_<K>`. Times are seconds (fractions allowed), sizes are bytes, relative paths
+ * are relative to the working directory.
+ */
 export const Settings = Schema.Struct({
-  server: section({
+  server: Schema.Struct({
+    /** Where gateways connect: `host:port`, `[ipv6]:port` or `unix:///path`, one or a list. Port 0: any free one. */
     bind_addr: orElse(
-      Schema.Union([Schema.NonEmptyString, Schema.NonEmptyArray(Schema.NonEmptyString)]),
+      Schema.Union([BindText, Schema.NonEmptyArray(BindText)]).pipe(expects(bindPhrase)),
       "0.0.0.0:50051"
     ),
-    worker_uds: orElse(Schema.NonEmptyString, "unix:///tmp/cy_worker.sock"),
+    /** The worker's Unix socket: `unix:///abs`, `unix:/abs`, `unix:rel` or an absolute path. */
+    worker_uds: orElse(
+      text(
+        "a socket such as unix:///tmp/cy_worker.sock with a path of at most 107 bytes",
+        (value) => parseWorkerAddress(value) !== undefined
+      ),
+      "unix:///tmp/cy_worker.sock"
+    ),
+    /** Streams in flight, held and queued ones included; one more is refused with RESOURCE_EXHAUSTED. */
     max_concurrent_streams: orElse(Count, 1000),
+    /** Streams at the worker at once, the others wait in order of priority; 0: no cap. */
     max_worker_streams: orElse(CountOrOff, 0),
+    /** Streams that may wait for a place at the worker; one more is refused with RESOURCE_EXHAUSTED. */
     max_queued_streams: orElse(CountOrOff, 1000),
+    /** How long a stream waits for a place at the worker. */
     queue_timeout_secs: orElse(Secs, 60),
+    /** How long the first token may take: a worker that loads a model is slow, not dead. */
     first_token_timeout_secs: orElse(Secs, 1800),
+    /** How long a stream may be silent after its first token. */
     stream_idle_timeout_secs: orElse(Secs, 300),
-    max_message_bytes: orElse(Count, 104_857_600),
+    /** Largest gRPC message, both ways. */
+    max_message_bytes: orElse(MessageBytes, 104_857_600),
+    /** Request metadata sent to the worker, counted as HTTP/2 counts it; C-core peers break at 8192. */
     max_metadata_bytes: orElse(Count, 7168),
+    /** How long running streams may finish after SIGTERM; 0: they end at once. */
     drain_timeout_secs: orElse(SecsOrOff, 30),
+    /** How long frames may wait for a gateway that reads nothing. */
     slow_reader_timeout_secs: orElse(Secs, 120),
-    require_end_of_stream: orElse(Schema.Boolean, true),
-    tls_cert: Schema.optionalKey(Schema.NonEmptyString),
-    tls_key: Schema.optionalKey(Schema.NonEmptyString),
-    tls_client_ca: Schema.optionalKey(Schema.NonEmptyString)
-  }),
-  health: section({
+    /** Whether an OK without an `end_of_stream` frame counts as truncated (DATA_LOSS). */
+    require_end_of_stream: orElse(Schema.Boolean.pipe(expects("true or false")), true),
+    /** PEM file of the server's certificate chain; with `tls_key`. None: plaintext. */
+    tls_cert: Schema.optionalKey(FilePath),
+    /** PEM file of the certificate's private key. */
+    tls_key: Schema.optionalKey(FilePath),
+    /** PEM file of the authorities whose client certificates are demanded (mutual TLS). */
+    tls_client_ca: Schema.optionalKey(FilePath),
+    /** The implementation of the wire, for comparisons; not a setting for operators. None: the default one. */
+    wire: Schema.optionalKey(choice("http2", "grpc-js"))
+  }).pipe(Schema.withDecodingDefault(noKeys)),
+  health: Schema.Struct({
+    /** Time between two Health calls to the worker, and between reconnects after the first phase. */
     check_interval_secs: orElse(Secs, 5),
+    /** How long a Health call may take. */
     check_timeout_secs: orElse(Secs, 2),
+    /** Health calls that must fail in a row before the worker counts as gone. */
     failure_threshold: orElse(Count, 3),
+    /** Time between the reconnects of the first phase, ±20 %. */
     reconnect_delay_secs: orElse(Secs, 2),
+    /** Reconnects in the first phase, then one each `check_interval_secs`; 0: the first phase never ends. */
     max_reconnect_attempts: orElse(CountOrOff, 5)
-  }),
-  reload: section({
+  }).pipe(Schema.withDecodingDefault(noKeys)),
+  reload: Schema.Struct({
+    /** How long a new stream is held while the worker reloads. */
     hold_timeout_secs: orElse(Secs, 30),
+    /** How long a new stream is held when there is no worker; 0: it fails at once. */
     hold_on_disconnect_secs: orElse(SecsOrOff, 0),
+    /** Streams held at once. */
     max_held_streams: orElse(CountOrOff, 256),
+    /** Request bytes held at once, over all streams. */
     max_held_bytes: orElse(CountOrOff, 16_777_216),
+    /** Largest request that is kept, so that it can be sent again when the link breaks before the first token; 0: never. */
     replay_max_bytes: orElse(CountOrOff, 1_048_576),
+    /** A reload that takes longer counts as a lost worker. */
     max_reload_secs: orElse(Secs, 600),
-    hold_notice: orElse(Schema.String, "")
-  }),
-  circuit_breaker: section({
+    /** Text sent to the gateway while a stream is held, `{eta}` is replaced by seconds; "": none. */
+    hold_notice: orElse(Schema.String.pipe(expects("a text")), "")
+  }).pipe(Schema.withDecodingDefault(noKeys)),
+  circuit_breaker: Schema.Struct({
+    /** Openings in a row that must fail before streams are refused at once. */
     trip_after: orElse(Count, 5),
+    /** Time until one stream may probe the worker. */
     open_secs: orElse(Secs, 10)
-  }),
-  metering: section({
-    billing_endpoint: Schema.optionalKey(Schema.NonEmptyString),
+  }).pipe(Schema.withDecodingDefault(noKeys)),
+  metering: Schema.Struct({
+    /** Where usage records are posted; none: they stay in the journal. */
+    billing_endpoint: Schema.optionalKey(HttpUrl),
+    /** Time between two posts. */
     batch_interval_secs: orElse(Secs, 10),
+    /** Records that wait in detail; beyond it the oldest are merged, their tokens kept. */
     offline_queue_size: orElse(Count, 10_000),
-    journal_path: orElse(Schema.NonEmptyString, ".sidecar/usage.sqlite"),
-    durability: orElse(Schema.Literals(["crash", "power-loss"]), "crash"),
-    notice_prefixes: orElse(Schema.Array(Schema.NonEmptyString), ["[模型加载]"])
-  }),
-  observability: section({
-    metrics_port: orElse(Schema.Port, 9090),
-    metrics_host: orElse(Schema.NonEmptyString, "0.0.0.0"),
-    log_level: orElse(Schema.Literals(["trace", "debug", "info", "warn", "error"]), "info"),
-    log_format: Schema.optionalKey(Schema.Literals(["pretty", "json"])),
-    otlp_endpoint: Schema.optionalKey(Schema.NonEmptyString)
-  })
+    /** SQLite file of the usage journal; its folder is created. */
+    journal_path: orElse(FilePath, ".sidecar/usage.sqlite"),
+    /** What the journal survives: the end of the process ("crash"), or of the machine ("power-loss", slower). */
+    durability: orElse(choice("crash", "power-loss"), "crash"),
+    /** A chunk that starts with one of these is a notice for people and not a token. */
+    notice_prefixes: orElse(
+      Schema.Array(Schema.NonEmptyString).pipe(expects("a list of non-empty texts")),
+      ["[模型加载]"]
+    )
+  }).pipe(Schema.withDecodingDefault(noKeys)),
+  observability: Schema.Struct({
+    /** TCP port of `/metrics`, `/healthz`, `/readyz` and the status page; 0: any free one. */
+    metrics_port: orElse(Schema.Port.pipe(expects("a port number (0-65535)")), 9090),
+    /** Address of that port; an IPv6 address has no brackets. */
+    metrics_host: orElse(text("a host name or an IP address", isHost), "0.0.0.0"),
+    /** The least severe level that is logged. */
+    log_level: orElse(choice("trace", "debug", "info", "warn", "error"), "info"),
+    /** None: "pretty" when stdout is a terminal, else "json". */
+    log_format: Schema.optionalKey(choice("pretty", "json")),
+    /** OTLP over HTTP for traces; none: no traces. */
+    otlp_endpoint: Schema.optionalKey(HttpUrl)
+  }).pipe(Schema.withDecodingDefault(noKeys))
 })
 export type Settings = typeof Settings.Type
+
+/** Settings of which any section and any key may be left out. */
+export type PartialSettings = typeof Settings.Encoded
+
+/**
+ * One mistake.
+ *
+ * - `source`: the file as it was named, the environment variable, or `settings` for an embedder's object.
+ * - `section`, `key`: where in a file or object; a variable names its key itself.
+ */
+export const ConfigProblem = Schema.Struct({
+  source: Schema.String,
+  section: Schema.optionalKey(Schema.String),
+  key: Schema.optionalKey(Schema.String),
+  message: Schema.String
+})
+export type ConfigProblem = typeof ConfigProblem.Type
+
+/** A mistake in one line: `sidecar.toml: [health] check_interval_secs: expected a positive number, got "5s"`. */
+export const formatProblem = ({ key, message, section, source }: ConfigProblem): string => {
+  const place = [section === undefined ? "" : `[${section}]`, key ?? ""].filter((part) => part !== "").join(" ")
+  return place === "" ? `${source}: ${message}` : `${source}: ${place}: ${message}`
+}
+
+/**
+ * The settings cannot be used: every mistake of the file and the environment at once, `message` has a line for each.
+ * Ends the process with 78 (`EX_CONFIG`); the runtime does not report it, whoever runs the program prints `message`.
+ */
+export class ConfigError extends Schema.TaggedError<ConfigError>()("ConfigError", {
+  problems: Schema.NonEmptyArray(ConfigProblem)
+}) {
+  override readonly [Runtime.errorExitCode] = 78
+  override readonly [Runtime.errorReported] = false
+  override get message(): string {
+    return this.problems.map(formatProblem).join("\n")
+  }
+}
 
 /** The settings of this sidecar, decoded and complete. `layers/TomlConfig` reads them from a file and the environment. */
 export class SidecarConfig extends Context.Service<SidecarConfig, Settings>()("cy-llm-sidecar/SidecarConfig") {}
