@@ -1,0 +1,136 @@
+import { Effect, Fiber } from "effect"
+import { frame, payloads } from "../../src/internal/frames.ts"
+import type { CallHandler } from "../../src/services/GrpcServer.ts"
+import type { FrameBatch, Metadata, RequestListener, ServerCall, Status } from "../../src/services/Wire.ts"
+
+/** What a caller can choose of a {@link FakeCall}. */
+export interface FakeCallOptions {
+  readonly metadata?: Metadata
+  readonly timeoutMillis?: number
+  readonly encoding?: string
+  readonly trusted?: boolean
+  /** Writes after which the reply side is full; each {@link FakeCall.read} takes one. Default: never full. */
+  readonly capacity?: number
+}
+
+/** A gateway's call in memory, driven and observed by a test. */
+export class FakeCall implements ServerCall {
+  readonly path: string
+  readonly metadata: Metadata
+  readonly timeoutMillis: number | undefined
+  readonly arrivedAt = 0
+  readonly encoding: string | undefined
+  readonly peer: { readonly address: string; readonly trusted: boolean }
+  /** Messages written, without prefixes. */
+  readonly replies: Array<Uint8Array> = []
+  /** Frames written, with prefixes. */
+  readonly written: Array<FrameBatch> = []
+  readonly requests: Array<() => void> = []
+  ended: Status | undefined
+  delivery: "flush" | "now" | undefined
+  headers: Metadata | undefined
+  #listener: RequestListener | undefined
+  #flowing = true
+  #unread = 0
+  readonly #capacity: number
+  readonly #whenEnded = Promise.withResolvers<Status>()
+
+  constructor(path: string, options: FakeCallOptions = {}) {
+    this.path = path
+    this.metadata = options.metadata ?? {}
+    this.timeoutMillis = options.timeoutMillis
+    this.encoding = options.encoding
+    this.peer = { address: "127.0.0.1:1", trusted: options.trusted ?? true }
+    this.#capacity = options.capacity ?? Number.POSITIVE_INFINITY
+  }
+
+  get whenEnded(): Promise<Status> {
+    return this.#whenEnded.promise
+  }
+
+  get pendingBytes(): number {
+    return 0
+  }
+
+  /** The handler takes requests now. */
+  get flowing(): boolean {
+    return this.#flowing
+  }
+
+  /** Sends one message. */
+  send(message: Uint8Array, compressed = false): this {
+    return this.sendFrames(frame(message, compressed))
+  }
+
+  sendFrames(batch: FrameBatch): this {
+    this.requests.push(() => {
+      this.#flowing = this.#listener!.onFrames(batch)
+    })
+    this.#pump()
+    return this
+  }
+
+  halfClose(): this {
+    this.requests.push(() => this.#listener!.onHalfClose())
+    this.#pump()
+    return this
+  }
+
+  /** The gateway reads one message that was written. */
+  read(): void {
+    const was = this.#unread
+    this.#unread = Math.max(0, was - 1)
+    if (was >= this.#capacity && this.#unread < this.#capacity) this.#listener?.onDrain()
+  }
+
+  start(listener: RequestListener): void {
+    if (this.#listener !== undefined) throw new Error("started twice")
+    this.#listener = listener
+    this.#pump()
+  }
+
+  resume(): void {
+    this.#flowing = true
+    this.#pump()
+  }
+
+  sendHeaders(metadata: Metadata): void {
+    this.headers ??= metadata
+  }
+
+  write(batch: FrameBatch): boolean {
+    if (this.ended !== undefined) return true
+    this.written.push(batch)
+    this.replies.push(...payloads(batch))
+    this.#unread++
+    return this.#unread < this.#capacity
+  }
+
+  end(status: Status, delivery: "flush" | "now" = "flush"): void {
+    if (this.ended !== undefined) return
+    this.ended = status
+    this.delivery = delivery
+    this.#whenEnded.resolve(status)
+  }
+
+  #pump(): void {
+    while (this.#listener !== undefined && this.#flowing) {
+      const next = this.requests.shift()
+      if (next === undefined) return
+      next()
+    }
+  }
+}
+
+/** Runs a handler for a call in the background, as a server does. */
+export const serve = (handler: CallHandler, call: FakeCall): Effect.Effect<Fiber.Fiber<void>> =>
+  Effect.forkDetach(handler(call), { startImmediately: true })
+
+/** Serves a call to its end. */
+export const complete = (handler: CallHandler, call: FakeCall): Effect.Effect<Status> =>
+  Effect.gen(function*() {
+    const fiber = yield* serve(handler, call)
+    const status = yield* Effect.promise(() => call.whenEnded)
+    yield* Fiber.join(fiber)
+    return status
+  })

@@ -1,0 +1,135 @@
+import { Effect, Layer, Schema, Stream } from "effect"
+import * as PromMetrics from "../../src/layers/PromMetrics.ts"
+import { InferenceProxy } from "../../src/services/InferenceProxy.ts"
+import { Metrics } from "../../src/services/Metrics.ts"
+import { Settings, SidecarConfig } from "../../src/services/SidecarConfig.ts"
+import * as Status from "../../src/services/Status.ts"
+import type { FrameBatch, ServerCall } from "../../src/services/Wire.ts"
+import { WorkerConnection, type WorkerHealth, WorkerState } from "../../src/services/WorkerConnection.ts"
+
+/** The settings with all defaults, or with some sections' keys replaced. */
+export const settings = (changes: { readonly [section: string]: Readonly<Record<string, unknown>> } = {}): Settings =>
+  Schema.decodeUnknownSync(Settings)({
+    server: {},
+    health: {},
+    reload: {},
+    circuit_breaker: {},
+    metering: {},
+    observability: {},
+    ...changes
+  })
+
+export const disconnected: WorkerState = WorkerState.Disconnected({
+  since: 1000,
+  reason: "SocketMissing",
+  detail: "/run/secret/worker.sock does not exist",
+  remedy: "start the worker",
+  attempt: 3,
+  retryAt: 6000
+})
+
+/** Everything around the routes, in memory: told by a test what to be, and observed. */
+export class World {
+  state: WorkerState = WorkerState.Connected({ since: 500 })
+  health: Effect.Effect<WorkerHealth> = Effect.succeed({ healthy: true, metrics: { backend: "fake" } })
+  lastHealth: WorkerHealth | undefined
+  draining = false
+  figures: Record<string, number> = {
+    sidecar_tokens_processed_total: 7,
+    sidecar_streams_held: 2,
+    process_cpu_seconds_total: 1
+  }
+  readonly actions: Array<string> = []
+  readonly handled: Array<string> = []
+  /** Calls carried to the worker: the path, and the request frames as they came. */
+  readonly carried: Array<{ readonly kind: string; readonly call: ServerCall; readonly frames: Array<FrameBatch> }> = []
+  readonly #stateListeners = new Set<(state: WorkerState) => void>()
+  readonly #drainListeners = new Set<(draining: boolean) => void>()
+
+  /** Listeners that are attached now. */
+  get listeners(): number {
+    return this.#stateListeners.size + this.#drainListeners.size
+  }
+
+  become(state: WorkerState): void {
+    this.state = state
+    for (const listener of [...this.#stateListeners]) listener(state)
+  }
+
+  drain(draining: boolean): void {
+    this.draining = draining
+    for (const listener of [...this.#drainListeners]) listener(draining)
+  }
+
+  #act(action: string): Effect.Effect<void> {
+    return Effect.sync(() => {
+      this.actions.push(action)
+    })
+  }
+
+  /** Takes a call as the proxy does, and answers OK at its half-close. */
+  #carry(kind: string) {
+    return (call: ServerCall): Effect.Effect<void> =>
+      Effect.callback<void>((resume) => {
+        const frames: Array<FrameBatch> = []
+        this.carried.push({ kind, call, frames })
+        call.start({
+          onFrames: (batch) => {
+            frames.push(batch)
+            return true
+          },
+          onHalfClose: () => {
+            call.end(Status.ok)
+            resume(Effect.void)
+          },
+          onDrain: () => {},
+          onDeparture: () => {}
+        })
+      })
+  }
+
+  layer(config: Settings = settings()): Layer.Layer<InferenceProxy | Metrics | SidecarConfig | WorkerConnection> {
+    return Layer.mergeAll(
+      Layer.succeed(SidecarConfig, config),
+      Layer.succeed(WorkerConnection, {
+        current: () => this.state,
+        changes: Stream.empty,
+        link: () => undefined,
+        awaitConnected: Effect.never,
+        onChange: (listener) => {
+          this.#stateListeners.add(listener)
+          return () => void this.#stateListeners.delete(listener)
+        },
+        health: Effect.suspend(() => this.health),
+        lastHealth: () => this.lastHealth,
+        retryAfterMillis: () => 2000,
+        announceReload: (eta) => this.#act(`reload ${eta}`),
+        announceReady: this.#act("ready"),
+        reconnect: this.#act("reconnect"),
+        suspect: () => {}
+      }),
+      Layer.succeed(InferenceProxy, {
+        predict: this.#carry("predict"),
+        passthrough: this.#carry("passthrough"),
+        drain: this.#act("drain"),
+        undrain: this.#act("undrain"),
+        draining: () => this.draining,
+        onDraining: (listener) => {
+          this.#drainListeners.add(listener)
+          return () => void this.#drainListeners.delete(listener)
+        },
+        inFlight: () => 4,
+        awaitIdle: Effect.void,
+        abortAll: Effect.void
+      }),
+      Layer.effect(
+        Metrics,
+        Metrics.useSync((metrics) => ({
+          ...metrics,
+          handled: (method: string, code: number) => void this.handled.push(`${method} ${code}`),
+          figures: Effect.sync(() => this.figures)
+        }))
+      ).pipe(Layer.provide(PromMetrics.layer))
+    )
+  }
+}

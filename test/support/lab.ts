@@ -1,0 +1,136 @@
+import * as fs from "node:fs"
+import * as os from "node:os"
+import * as path from "node:path"
+import { afterAll, afterEach, beforeAll, expect, onTestFinished } from "vitest"
+import { GrpcJsGateway } from "./grpcJsGateway.ts"
+import { Http2Gateway } from "./http2Gateway.ts"
+import { type Figures, Sidecar, type SidecarOptions } from "./sidecar.ts"
+import { TestWorker } from "./testWorker.ts"
+import type { HealthMode, WorkerEngine } from "./workerProtocol.ts"
+
+export interface LabOptions extends SidecarOptions {
+  readonly engine?: WorkerEngine
+  /** `false`: the sidecar starts without a worker. */
+  readonly worker?: boolean
+}
+
+/** A sidecar process, a worker process and gateways, with a folder of their own. */
+export class Lab {
+  readonly folder: string
+  readonly socketPath: string
+  readonly #options: LabOptions
+  readonly #closers: Array<() => unknown> = []
+  #sidecar: Sidecar | undefined
+  #worker: TestWorker | undefined
+  #gateway: GrpcJsGateway | undefined
+
+  constructor(options: LabOptions) {
+    this.#options = options
+    // Short: a Unix socket's path may have 107 bytes.
+    this.folder = fs.mkdtempSync(path.join(os.tmpdir(), "cy-"))
+    this.socketPath = path.join(this.folder, "worker.sock")
+  }
+
+  static async open(options: LabOptions = {}): Promise<Lab> {
+    const lab = new Lab(options)
+    try {
+      if (options.worker !== false) await lab.startWorker()
+      await lab.startSidecar()
+      if (options.worker !== false) await lab.sidecar.connected()
+      return lab
+    } catch (cause) {
+      await lab.close()
+      throw cause
+    }
+  }
+
+  get sidecar(): Sidecar {
+    if (this.#sidecar === undefined) throw new Error("no sidecar")
+    return this.#sidecar
+  }
+
+  get worker(): TestWorker {
+    if (this.#worker === undefined) throw new Error("no worker")
+    return this.#worker
+  }
+
+  /** A grpc-js gateway, the same one each time. */
+  get gateway(): GrpcJsGateway {
+    this.#gateway ??= this.newGateway()
+    return this.#gateway
+  }
+
+  newGateway(): GrpcJsGateway {
+    const gateway = new GrpcJsGateway(this.sidecar.address)
+    this.#closers.push(() => gateway.close())
+    return gateway
+  }
+
+  /** A gateway on bare HTTP/2 with a connection of its own. */
+  rawGateway(window?: number): Http2Gateway {
+    const gateway = new Http2Gateway(this.sidecar.address, window)
+    this.#closers.push(() => gateway.session.destroy())
+    return gateway
+  }
+
+  async startSidecar(): Promise<Sidecar> {
+    this.#sidecar = new Sidecar(this.folder, this.#options)
+    await this.#sidecar.serving()
+    return this.#sidecar
+  }
+
+  async startWorker(health?: HealthMode, engine = this.#options.engine): Promise<TestWorker> {
+    this.#worker = await TestWorker.start(this.socketPath, engine, health)
+    const worker = this.#worker
+    this.#closers.push(() => worker.kill())
+    return worker
+  }
+
+  async close(): Promise<void> {
+    for (const close of this.#closers.splice(0).reverse()) await close()
+    if (this.#sidecar !== undefined) await this.#sidecar.close()
+    fs.rmSync(this.folder, { recursive: true, force: true })
+  }
+}
+
+/** What holds whenever no stream is in flight (design §9). */
+export const expectBalanced = (figures: Figures): void => {
+  expect(figures.get("sidecar_active_connections")).toBe(0)
+  expect(figures.get("sidecar_requests_total")).toBe(
+    figures.get("sidecar_requests_success_total") + figures.get("sidecar_requests_failed_total")
+      + figures.get("sidecar_requests_cancelled_total")
+  )
+}
+
+/** A lab for one test, closed after it. */
+export const openLab = async (options: LabOptions = {}): Promise<Lab> => {
+  const lab = await Lab.open(options)
+  onTestFinished(async ({ task }) => {
+    if (task.result?.state === "fail") console.error(lab.sidecar.output)
+    await lab.close()
+  })
+  return lab
+}
+
+/** One lab for all tests of the enclosing `describe`; the figures are balanced after each of them. */
+export const useLab = (options: LabOptions = {}): () => Lab => {
+  let lab: Lab | undefined
+  const get = (): Lab => {
+    if (lab === undefined) throw new Error("the lab is not open")
+    return lab
+  }
+  beforeAll(async () => {
+    lab = await Lab.open(options)
+  })
+  afterEach(async ({ task }) => {
+    if (task.result?.state === "fail") return console.error(get().sidecar.output)
+    expectBalanced(await get().sidecar.settled())
+    expect(get().sidecar.isRunning).toBe(true)
+  })
+  afterAll(() => lab?.close())
+  return get
+}
+
+/** What moved between two scrapes. */
+export const moved = (before: Figures, after: Figures, series: string): number =>
+  after.get(series) - (before.find(series) ?? 0)
