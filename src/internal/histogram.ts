@@ -1,4 +1,4 @@
-import type { Distribution } from "../services/Distributions.ts"
+import type { Distribution } from "../services/MetricReadings.ts"
 
 /** A histogram with fixed buckets. */
 export interface Histogram {

@@ -1,10 +1,5 @@
+import type { Reading } from "../services/MetricReadings.ts"
 import type { Histogram } from "./histogram.ts"
-
-/** One series of a counter or a gauge at the moment of a scrape. */
-export interface Sample {
-  readonly labels?: Readonly<Record<string, string | number>> | undefined
-  readonly value: number
-}
 
 /** A counter or a gauge, read when somebody scrapes. */
 export interface ScalarFamily {
@@ -12,7 +7,7 @@ export interface ScalarFamily {
   readonly name: string
   readonly help: string
   readonly labelNames: ReadonlyArray<string>
-  readonly read: () => ReadonlyArray<Sample>
+  readonly read: () => ReadonlyArray<Reading>
 }
 
 /** A histogram: one series, or one for each set of labels. */

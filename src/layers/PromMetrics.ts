@@ -5,14 +5,14 @@ import { gauge, type HistogramFamily, type MetricFamily, type ScalarFamily } fro
 import * as Figures from "../internal/metricFigures.ts"
 import * as NodeFigures from "../internal/nodeFamilies.ts"
 import { version } from "../internal/version.ts"
-import { type Distribution, Distributions } from "../services/Distributions.ts"
+import { MetricReadings } from "../services/MetricReadings.ts"
 import { Metrics } from "../services/Metrics.ts"
 
 /**
  * `Metrics` written in the Prometheus text format by prom-client, on a registry of its own: two sidecars fit into one
  * process. Recording never touches prom-client; its objects are filled when somebody scrapes.
  */
-export const layer: Layer.Layer<Metrics | Distributions> = Layer.effectContext(Effect.gen(function*() {
+export const layer: Layer.Layer<Metrics | MetricReadings> = Layer.effectContext(Effect.gen(function*() {
   const node = yield* Effect.acquireRelease(
     Effect.sync(NodeFigures.open),
     (figures) => Effect.sync(figures.close)
@@ -29,10 +29,17 @@ export const layer: Layer.Layer<Metrics | Distributions> = Layer.effectContext(E
     ),
     figures: Effect.sync(() => Object.fromEntries(families.flatMap(sums)))
   })
-  const distributions = Distributions.of({
-    read: () => Object.fromEntries(families.flatMap(snapshots))
+  const readings = MetricReadings.of({
+    distribution: (name) => {
+      const family = families.find((one) => one.name === name)
+      return family?.type === "histogram" ? family.series[0]?.histogram.snapshot() : undefined
+    },
+    series: (name) => {
+      const family = families.find((one) => one.name === name)
+      return family === undefined || family.type === "histogram" ? [] : family.read()
+    }
   })
-  return Context.make(Metrics, metrics).pipe(Context.add(Distributions, distributions))
+  return Context.make(Metrics, metrics).pipe(Context.add(MetricReadings, readings))
 }))
 
 const buildInfo: MetricFamily = {
@@ -125,8 +132,3 @@ const sums = (family: MetricFamily): ReadonlyArray<readonly [string, number]> =>
     [`${family.name}_sum`, all.reduce((total, one) => total + one.sum, 0)]
   ]
 }
-
-const snapshots = (family: MetricFamily): ReadonlyArray<readonly [string, Distribution]> =>
-  family.type === "histogram"
-    ? family.series.slice(0, 1).map(({ histogram }) => [family.name, histogram.snapshot()] as const)
-    : []

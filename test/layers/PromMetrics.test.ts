@@ -3,7 +3,7 @@ import { Context, Effect, Exit, Layer, Scope } from "effect"
 import * as Prom from "prom-client"
 import { expect } from "vitest"
 import * as PromMetrics from "../../src/layers/PromMetrics.ts"
-import { Distributions } from "../../src/services/Distributions.ts"
+import { MetricReadings } from "../../src/services/MetricReadings.ts"
 import { Metrics } from "../../src/services/Metrics.ts"
 import { Outcome } from "../../src/services/UsageRecord.ts"
 import { WorkerState } from "../../src/services/WorkerConnection.ts"
@@ -261,12 +261,28 @@ describe("PromMetrics", () => {
       }
     }).pipe(Effect.provide(PromMetrics.layer)))
 
+  it.effect("reads the series behind a sum, by name", () =>
+    Effect.gen(function*() {
+      const metrics = yield* Metrics
+      const readings = yield* MetricReadings
+      metrics.usageRecords("waiting", 5)
+      metrics.modelTokens("qwen-7b").add(3)
+      assert.deepInclude(readings.series("sidecar_usage_records"), { labels: { state: "waiting" }, value: 5 })
+      assert.deepStrictEqual(readings.series("sidecar_model_tokens_total"), [{
+        labels: { model_id: "qwen-7b" },
+        value: 3
+      }])
+      assert.deepStrictEqual(readings.series("sidecar_request_duration_seconds"), [])
+      assert.deepStrictEqual(readings.series("no_such_name"), [])
+      assert.strictEqual(readings.distribution("sidecar_requests_total"), undefined)
+    }).pipe(Effect.provide(PromMetrics.layer)))
+
   it.effect("survives a clock that jumped: negative counts as nothing, not-a-number is ignored", () =>
     Effect.gen(function*() {
       const metrics = yield* Metrics
       metrics.firstToken(-1)
       metrics.firstToken(Number.NaN)
-      const read = (yield* Distributions).read()["sidecar_time_to_first_token_seconds"]!
+      const read = (yield* MetricReadings).distribution("sidecar_time_to_first_token_seconds")!
       assert.strictEqual(read.counts[0], 1)
       assert.strictEqual(read.sum, 0)
       assert.strictEqual(read.counts.length, read.bounds.length + 1)
