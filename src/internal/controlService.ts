@@ -6,12 +6,13 @@ import type { Settings } from "../services/SidecarConfig.ts"
 import * as Status from "../services/Status.ts"
 import type { ServerCall, Status as GrpcStatus } from "../services/Wire.ts"
 import type { WorkerConnection } from "../services/WorkerConnection.ts"
-import { commandOf, type ControlMessage, decodeControl, encodeControl } from "./aiMessages.ts"
+import { commandOf } from "./aiMessages.ts"
 import { withinDeadline } from "./answer.ts"
 import { decompress } from "./decompress.ts"
 import { type Peeked, peekFirst } from "./peekedCall.ts"
 import { unary, type UnaryOptions } from "./unary.ts"
 import { version } from "./version.ts"
+import { decodeControl, encodeControl } from "./workerRpc.ts"
 import { describe } from "./workerStateWords.ts"
 
 /** Commands that start so are the sidecar's own; all others go to the worker. */
@@ -91,12 +92,13 @@ const ownCommands = (options: ControlOptions) => {
         "sidecar.* commands need a loopback or Unix socket connection, or a TLS client certificate"
       ))
     }
-    const { command, payload, traceId } = decodeControl(request)
+    const message = decodeControl(request)
+    if (message === undefined) {
+      return Effect.fail(Status.make(Status.Code.INTERNAL, "Request is not a ControlMessage"))
+    }
+    const { command, payload, traceId } = message
     const run = known.get(command) ?? unknown
-    return Effect.map(
-      run(payload),
-      (payload) => encodeControl({ traceId, command: `${command}_response`, payload } satisfies ControlMessage)
-    )
+    return Effect.map(run(payload), (payload) => encodeControl({ traceId, command: `${command}_response`, payload }))
   }
 }
 

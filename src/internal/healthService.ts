@@ -3,10 +3,10 @@ import type { CallHandler } from "../services/GrpcServer.ts"
 import type { InferenceProxy } from "../services/InferenceProxy.ts"
 import type { Metrics } from "../services/Metrics.ts"
 import type { WorkerConnection, WorkerHealth } from "../services/WorkerConnection.ts"
-import { encodeHealth } from "./aiMessages.ts"
 import { ownFigures } from "./controlService.ts"
 import { unary, type UnaryOptions } from "./unary.ts"
 import { version } from "./version.ts"
+import { encodeHealthResponse } from "./workerRpc.ts"
 import { reasonOf } from "./workerStateWords.ts"
 
 export interface HealthOptions extends UnaryOptions {
@@ -41,14 +41,17 @@ export const healthHandler = (options: HealthOptions): CallHandler => {
       const { healthy, metrics: workerMetrics } = yield* worker
       const figures = yield* metrics.figures
       const reason = healthy ? undefined : workerMetrics.reason ?? reasonOf(connection.current()) ?? "Unhealthy"
-      return encodeHealth(healthy, {
-        ...workerMetrics,
-        ...(reason === undefined ? {} : { reason }),
-        ...ownFigures(figures),
-        sidecar_version: version,
-        sidecar_worker_state: connection.current()._tag,
-        sidecar_draining: String(proxy.draining()),
-        sidecar_streams_in_flight: String(proxy.inFlight())
+      return encodeHealthResponse({
+        healthy,
+        metrics: {
+          ...workerMetrics,
+          ...(reason === undefined ? {} : { reason }),
+          ...ownFigures(figures),
+          sidecar_version: version,
+          sidecar_worker_state: connection.current()._tag,
+          sidecar_draining: String(proxy.draining()),
+          sidecar_streams_in_flight: String(proxy.inFlight())
+        }
       })
     }))
 }

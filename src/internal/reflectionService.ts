@@ -2,7 +2,6 @@ import type { MethodDefinition, UntypedServiceImplementation } from "@grpc/grpc-
 import { Effect } from "effect"
 import { EventEmitter } from "node:events"
 import { createRequire } from "node:module"
-import { fileURLToPath } from "node:url"
 import type { CallHandler } from "../services/GrpcServer.ts"
 import * as Status from "../services/Status.ts"
 import type { Status as GrpcStatus } from "../services/Wire.ts"
@@ -13,9 +12,6 @@ export const REFLECTION_SERVICES = [
   "grpc.reflection.v1.ServerReflection",
   "grpc.reflection.v1alpha.ServerReflection"
 ] as const
-
-/** `proto/ai_service.proto` of this package, from `src/internal/` and from `dist/internal/`. */
-const AI_PROTO = fileURLToPath(new URL("../../proto/ai_service.proto", import.meta.url))
 
 /** A reflection method by bytes: one response for one request. */
 type Respond = (request: Uint8Array) => Effect.Effect<Uint8Array, GrpcStatus>
@@ -58,18 +54,19 @@ const host = (
  * Its handlers are made for a grpc-js server; here they are captured and hosted by path.
  */
 const load = async (): Promise<ReadonlyMap<string, Respond>> => {
-  const [{ ReflectionService }, { loadSync }, { protoPath: healthProto }] = await Promise.all([
+  const [{ ReflectionService }, { loadSync }, { protoPath: healthProto }, { protoPath: aiProto }] = await Promise.all([
     import("@grpc/reflection"),
     import("@grpc/proto-loader"),
-    import("grpc-health-check")
+    import("grpc-health-check"),
+    import("./aiProto.ts")
   ])
   const { resolve } = createRequire(import.meta.url)
   const definitions = loadSync([
-    AI_PROTO,
+    aiProto,
     healthProto,
     resolve("@grpc/reflection/build/proto/grpc/reflection/v1/reflection.proto"),
     resolve("@grpc/reflection/build/proto/grpc/reflection/v1alpha/reflection.proto")
-  ], { longs: String, enums: String, defaults: true, oneofs: true })
+  ], { keepCase: true, longs: String, enums: String, defaults: true, oneofs: true })
   const hosted = new Map<string, Respond>()
   new ReflectionService(definitions).addToServer({
     addService: (service, implementation) => {
@@ -89,12 +86,15 @@ const load = async (): Promise<ReadonlyMap<string, Respond>> => {
 export const reflectionRoutes = (
   options: UnaryOptions
 ): Effect.Effect<ReadonlyArray<readonly [string, CallHandler]>> =>
-  Effect.map(Effect.cached(Effect.uninterruptible(Effect.promise(load))), (hosted) =>
-    REFLECTION_SERVICES.map((service) => {
-      const path = `/${service}/ServerReflectionInfo`
-      const respond: Respond = (request) =>
-        Effect.flatMap(hosted, (methods) =>
-          methods.get(path)?.(request) ??
-            Effect.fail(Status.make(Status.Code.UNIMPLEMENTED, "No such reflection method")))
-      return [path, bidi(options, respond)] as const
-    }))
+  Effect.map(
+    Effect.cached(Effect.uninterruptible(Effect.promise(load))),
+    (hosted) =>
+      REFLECTION_SERVICES.map((service) => {
+        const path = `/${service}/ServerReflectionInfo`
+        const respond: Respond = (request) =>
+          Effect.flatMap(hosted, (methods) =>
+            methods.get(path)?.(request) ??
+              Effect.fail(Status.make(Status.Code.UNIMPLEMENTED, "No such reflection method")))
+        return [path, bidi(options, respond)] as const
+      })
+  )

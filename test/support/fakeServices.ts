@@ -53,12 +53,12 @@ export class World {
 
   become(state: WorkerState): void {
     this.state = state
-    for (const listener of [...this.#stateListeners]) listener(state)
+    for (const listener of this.#stateListeners) listener(state)
   }
 
   drain(draining: boolean): void {
     this.draining = draining
-    for (const listener of [...this.#drainListeners]) listener(draining)
+    for (const listener of this.#drainListeners) listener(draining)
   }
 
   #act(action: string): Effect.Effect<void> {
