@@ -89,8 +89,11 @@ export interface CallStart {
   readonly encoding?: string | undefined
 }
 
-/** Why the gateway's side of a call is gone before we ended it. */
-export type Departure = "cancelled" | "vanished"
+/**
+ * Why the gateway's side of a call is gone before its handler ended it: RST_STREAM, its connection is gone, or the
+ * server itself has answered a request that is not gRPC or too large.
+ */
+export type Departure = "cancelled" | "vanished" | "rejected"
 
 /** What the handler of a gateway's call hears. Called on the event loop. */
 export interface RequestListener {

@@ -1,0 +1,194 @@
+import { Clock, Effect, Fiber, Latch, Layer, type Scope } from "effect"
+import { readFileSync } from "node:fs"
+import * as http2 from "node:http2"
+import type * as net from "node:net"
+import * as tls from "node:tls"
+import * as GrpcTimeout from "../internal/grpcTimeout.ts"
+import { type CallHead, Http2ServerCall } from "../internal/http2ServerCall.ts"
+import { listen } from "../internal/listen.ts"
+import { first } from "../internal/metadata.ts"
+import { monotonicMillis } from "../internal/monotonic.ts"
+import { BindError, GrpcServer, SidecarRoutes } from "../services/GrpcServer.ts"
+import { SidecarConfig } from "../services/SidecarConfig.ts"
+import * as Status from "../services/Status.ts"
+import type { ServerCall } from "../services/Wire.ts"
+
+/** Connections beyond this are closed at once; each may carry thousands of streams. */
+const MAX_CONNECTIONS = 4096
+/** Time in which a new connection must have sent its HTTP/2 preface and SETTINGS. */
+const PREFACE_MILLIS = 10_000
+/** A gateway that answers no PING is gone; so is one that never ends a header block. */
+const KEEPALIVE_MILLIS = 30_000
+const KEEPALIVE_TIMEOUT_MILLIS = 20_000
+
+const SESSION_OPTIONS: http2.SecureServerOptions = {
+  settings: {
+    // A backstop far above `[server] max_concurrent_streams`: C-core gateways queue silently at this limit, while we
+    // refuse with a status.
+    maxConcurrentStreams: 65_536
+  },
+  // In MB. The default of 10 refuses new streams when a few large frames are under way.
+  maxSessionMemory: 4096,
+  // A busy gateway that cancels hundreds of streams a second is no attack.
+  streamResetBurst: 100_000,
+  streamResetRate: 10_000
+}
+
+const isLoopback = (address: string): boolean =>
+  address === "::1" || address.startsWith("127.") || address.startsWith("::ffff:127.")
+
+const peerOf = (socket: net.Socket | tls.TLSSocket, mutualTls: boolean): ServerCall["peer"] => {
+  const address = socket.remoteAddress
+  const trusted = mutualTls
+    ? socket instanceof tls.TLSSocket && socket.authorized
+    : address === undefined || isLoopback(address)
+  return { address: address === undefined ? "unix" : `${address}:${socket.remotePort}`, trusted }
+}
+
+const tlsOptions = Effect.fnUntraced(function*(config: SidecarConfig["Service"]["server"]) {
+  const { tls_cert, tls_client_ca, tls_key } = config
+  if (tls_cert === undefined || tls_key === undefined) return undefined
+  const read = (key: string, path: string) =>
+    Effect.try({
+      try: () => readFileSync(path),
+      catch: () =>
+        new BindError({
+          key: `[server] ${key}`,
+          address: path,
+          reason: "unavailable",
+          detail: `[server] ${key}: cannot read ${path}`
+        })
+    })
+  return {
+    cert: yield* read("tls_cert", tls_cert),
+    key: yield* read("tls_key", tls_key),
+    ...(tls_client_ca === undefined
+      ? {}
+      : { ca: yield* read("tls_client_ca", tls_client_ca), requestCert: true, rejectUnauthorized: true })
+  }
+})
+
+/** Answers what is not a gRPC call in plain HTTP (gRPC over HTTP/2, "HTTP2 Transport Mapping"). */
+const refuseHttp = (stream: http2.ServerHttp2Stream, status: number): void => {
+  stream.respond({ ":status": status }, { endStream: true })
+  stream.close(0)
+}
+
+const pingForever = (session: http2.ServerHttp2Session): NodeJS.Timeout => {
+  const timer = setInterval(() => {
+    if (session.destroyed) return
+    const dead = setTimeout(() => session.destroy(), KEEPALIVE_TIMEOUT_MILLIS)
+    session.ping(() => clearTimeout(dead))
+    session.once("close", () => clearTimeout(dead))
+  }, KEEPALIVE_MILLIS)
+  return timer
+}
+
+const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | SidecarRoutes | Scope.Scope> = Effect.gen(
+  function*() {
+    const config = (yield* SidecarConfig).server
+    const { fallback, routes } = yield* SidecarRoutes
+    const now = monotonicMillis(yield* Clock.Clock)
+    const track = Fiber.runIn(yield* Effect.scope)
+    const run = Effect.runForkWith(yield* Effect.context<never>())
+    const secure = yield* tlsOptions(config)
+    const mutualTls = config.tls_client_ca !== undefined
+
+    const sessions = new Map<http2.Http2Session, ServerCall["peer"]>()
+    const idle = yield* Latch.make(true)
+    let accepting = true
+    const settings = {
+      maxMessageBytes: config.max_message_bytes,
+      slowReaderMillis: config.slow_reader_timeout_secs * 1000
+    }
+
+    const onStream = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void => {
+      const peer = stream.session === undefined ? undefined : sessions.get(stream.session)
+      if (stream.destroyed || peer === undefined) return
+      if (headers[":method"] !== "POST") return refuseHttp(stream, 405)
+      if (!/^application\/grpc(?:$|[+;])/.test(headers["content-type"] ?? "")) return refuseHttp(stream, 415)
+      const path = headers[":path"] ?? ""
+      const encoding = first(headers, "grpc-encoding")
+      const head: CallHead = {
+        path,
+        metadata: headers,
+        timeoutMillis: GrpcTimeout.parse(first(headers, "grpc-timeout")),
+        arrivedAt: now(),
+        encoding: encoding === "identity" ? undefined : encoding,
+        peer
+      }
+      const call = new Http2ServerCall(stream, head, settings)
+      if (Number.isNaN(head.timeoutMillis)) {
+        return call.end(Status.make(Status.Code.INTERNAL, "grpc-timeout is not of the form <digits><unit>"))
+      }
+      const fiber = track(run((routes.get(path) ?? fallback)(call)))
+      if (fiber.pollUnsafe() === undefined) call.onLeave(() => fiber.interruptUnsafe())
+    }
+
+    const server = http2.createServer(SESSION_OPTIONS)
+    server.on("stream", onStream)
+    server.on("sessionError", () => {
+      // The session's "close" follows; its streams hear it.
+    })
+    server.on("session", (session) => {
+      sessions.set(session, peerOf(session.socket, mutualTls))
+      idle.closeUnsafe()
+      const preface = setTimeout(() => session.destroy(), PREFACE_MILLIS)
+      session.once("remoteSettings", () => clearTimeout(preface))
+      const keepalive = pingForever(session)
+      session.once("close", () => {
+        clearTimeout(preface)
+        clearInterval(keepalive)
+        sessions.delete(session)
+        if (sessions.size === 0) idle.openUnsafe()
+      })
+      if (!accepting) session.close()
+    })
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        for (const session of sessions.keys()) session.destroy()
+      })
+    )
+
+    const secureContext = secure === undefined ? undefined : tls.createSecureContext(secure)
+    const onConnection = (socket: net.Socket): void => {
+      socket.on("error", () => socket.destroy())
+      if (sessions.size >= MAX_CONNECTIONS || !accepting) return void socket.destroy()
+      if (secureContext === undefined || secure === undefined) return void server.emit("connection", socket)
+      const tlsSocket = new tls.TLSSocket(socket, {
+        isServer: true,
+        secureContext,
+        ALPNProtocols: ["h2"],
+        requestCert: mutualTls,
+        rejectUnauthorized: mutualTls
+      })
+      const handshake = setTimeout(() => tlsSocket.destroy(), PREFACE_MILLIS)
+      tlsSocket.on("error", () => tlsSocket.destroy())
+      tlsSocket.once("close", () => clearTimeout(handshake))
+      tlsSocket.once("secure", () => {
+        clearTimeout(handshake)
+        if (mutualTls && !tlsSocket.authorized) return void tlsSocket.destroy()
+        server.emit("connection", tlsSocket)
+      })
+    }
+
+    const addresses = typeof config.bind_addr === "string" ? [config.bind_addr] : config.bind_addr
+    const listeners = yield* Effect.forEach(addresses, (address) => listen(address, onConnection))
+    for (const { address } of listeners) {
+      yield* Effect.logInfo("gRPC server listening").pipe(Effect.annotateLogs({ address }))
+    }
+
+    return GrpcServer.of({
+      addresses: listeners.map((listener) => listener.address),
+      stopAccepting: Effect.sync(() => {
+        accepting = false
+        for (const { server } of listeners) server.close()
+        for (const session of sessions.keys()) session.close()
+      }),
+      awaitIdle: idle.await
+    })
+  }
+)
+
+/** The front on `node:http2`: TCP and Unix sockets, frames in and out without a library in between. */
+export const layer: Layer.Layer<GrpcServer, BindError, SidecarConfig | SidecarRoutes> = Layer.effect(GrpcServer, make)

@@ -1,0 +1,119 @@
+import { Clock, Deferred, Effect, Exit, Layer, type Scope } from "effect"
+import * as http2 from "node:http2"
+import * as net from "node:net"
+import { type CallOwner, Http2WorkerCall } from "../internal/http2WorkerCall.ts"
+import { monotonicMillis } from "../internal/monotonic.ts"
+import { connectFault, pathFault, socketPath } from "../internal/socketAddress.ts"
+import { socketWatch } from "../internal/socketWatch.ts"
+import { SidecarConfig } from "../services/SidecarConfig.ts"
+import { LinkError, WorkerChannel, type WorkerLink } from "../services/WorkerChannel.ts"
+
+/** Window of the whole session: the streams' own windows hold a stalled one back, this one must never be in the way. */
+const SESSION_WINDOW_BYTES = 8 * 1024 * 1024
+
+const SESSION_OPTIONS: http2.ClientSessionOptions = {
+  settings: { enablePush: false },
+  // In MB. The default of 10 refuses new streams when a few large frames are under way.
+  maxSessionMemory: 4096,
+  maxHeaderListPairs: 256
+}
+
+/** Connects; a socket that is not wanted any more is destroyed, whatever state it is in. */
+const connect = (path: string): Effect.Effect<net.Socket, LinkError, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.callback<net.Socket, LinkError>((resume) => {
+      const fault = pathFault(path)
+      if (fault !== undefined) return resume(Effect.fail(fault))
+      const socket = net.connect({ path })
+      socket.once("error", (error) => resume(Effect.fail(connectFault(path, error))))
+      socket.once("connect", () => {
+        socket.removeAllListeners("error")
+        resume(Effect.succeed(socket))
+      })
+      return Effect.sync(() => socket.destroy())
+    }),
+    (socket) => Effect.sync(() => socket.destroy()),
+    { interruptible: true }
+  )
+
+/** Waits for the peer's SETTINGS: the proof that it speaks HTTP/2. */
+const greet = (session: http2.ClientHttp2Session, socket: net.Socket, path: string): Effect.Effect<void, LinkError> =>
+  Effect.callback<void, LinkError>((resume) => {
+    const failed = () => {
+      const heard = socket.bytesRead > 0
+      resume(
+        Effect.fail(
+          new LinkError({
+            fault: heard ? "NotGrpc" : "LinkBroken",
+            detail: heard ? `${path} answers, but does not speak gRPC` : `${path} closed the connection at once`
+          })
+        )
+      )
+    }
+    session.once("remoteSettings", () => {
+      session.off("close", failed)
+      resume(Effect.void)
+    })
+    session.once("close", failed)
+  })
+
+const makeLink = (path: string, maxMessageBytes: number) =>
+  Effect.gen(function*() {
+    const socket = yield* connect(path)
+    const session = yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        const session = http2.connect("http://localhost", { ...SESSION_OPTIONS, createConnection: () => socket })
+        session.on("error", () => {
+          // Told by "close", which always follows.
+        })
+        return session
+      }),
+      (session) => Effect.sync(() => session.destroy())
+    )
+    yield* greet(session, socket, path)
+    session.setLocalWindowSize(SESSION_WINDOW_BYTES)
+
+    const gone = Deferred.makeUnsafe<LinkError>()
+    const leave = (fault: "LinkBroken" | "GoingAway", detail: string) => {
+      Deferred.doneUnsafe(gone, Exit.succeed(new LinkError({ fault, detail })))
+    }
+    session.on("goaway", (code) => leave("GoingAway", `worker said GOAWAY with code ${code}`))
+    session.on("close", () => leave("LinkBroken", `connection to ${path} closed`))
+
+    const calls = new Set<Http2WorkerCall>()
+    const now = monotonicMillis(yield* Clock.Clock)
+    let heardAt = now()
+    const owner: CallOwner = {
+      maxMessageBytes,
+      opened: (call) => {
+        calls.add(call)
+      },
+      heard: () => {
+        heardAt = now()
+      },
+      closed: (call) => {
+        calls.delete(call)
+      }
+    }
+    const link: WorkerLink = {
+      open: (start, listener) => new Http2WorkerCall(session, start, listener, owner),
+      gone: Deferred.await(gone),
+      lastHeardAt: () => heardAt,
+      openCalls: () => calls.size
+    }
+    return link
+  })
+
+/** The hop to the worker on `node:http2` over its Unix socket; one session a dial, no reconnect of its own. */
+export const layer: Layer.Layer<WorkerChannel, never, SidecarConfig> = Layer.effect(
+  WorkerChannel,
+  Effect.gen(function*() {
+    const { server } = yield* SidecarConfig
+    const path = socketPath(server.worker_uds)
+    return WorkerChannel.of({
+      dial: makeLink(path, server.max_message_bytes),
+      addressChanges: socketWatch(path),
+      address: `unix://${path}`
+    })
+  })
+)
