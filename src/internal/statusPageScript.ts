@@ -1,0 +1,178 @@
+/**
+ * The script of the status page: shows a report (`internal/statusReport.ts`), fetches the next one every two seconds.
+ * It writes with `textContent` only, so that no text of a worker or a gateway can become markup.
+ */
+export const statusPageScript = `"use strict"
+const el = (tag, props, ...kids) => {
+  const node = document.createElement(tag)
+  Object.assign(node, props)
+  node.append(...kids.filter((kid) => kid !== null && kid !== undefined))
+  return node
+}
+const by = (id) => document.getElementById(id)
+const fill = (id, ...kids) => by(id).replaceChildren(...kids.filter((kid) => kid !== null && kid !== undefined))
+const number = new Intl.NumberFormat("en", { maximumFractionDigits: 0 })
+const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 })
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 })
+const count = (value) => value < 100000 ? number.format(value) : compact.format(value)
+const rate = (value) => value < 100 ? short.format(value) : count(value)
+const percent = (ratio) => ratio === 1 ? "100" : (Math.floor(ratio * 10000) / 100).toFixed(ratio > 0.99 ? 2 : 1)
+const seconds = (value) => {
+  if (value === null || value === undefined) return "–"
+  if (value < 0.001) return short.format(value * 1e6) + " µs"
+  if (value < 1) return short.format(value * 1000) + " ms"
+  return value < 100 ? short.format(value) + " s" : span(value)
+}
+const span = (value) => {
+  const whole = Math.max(0, Math.round(value))
+  const [d, h, m, s] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60, whole % 60]
+  return d > 0 ? d + " d " + h + " h" : h > 0 ? h + " h " + m + " min" : m > 0 ? m + " min " + s + " s" : s + " s"
+}
+const away = (report, time) => (Date.parse(time) - Date.parse(report.now)) / 1000
+const words = {
+  connected: ["Connected", "ok"], connecting: ["Connecting", "warn"],
+  reloading: ["Reloading", "warn"], disconnected: ["Disconnected", "bad"]
+}
+const banner = (report) => {
+  const r = report.readiness
+  const [word, tone] = r.draining ? ["Draining", "warn"] : words[r.status]
+  const lasting = span(-away(report, r.since))
+  const told = r.status === "connected" ? "worker connected for " + lasting
+    : r.status === "reloading" ? "worker " + r.status + " for " + lasting
+    : "no worker for " + lasting
+  const label = (text) => el("b", { textContent: text })
+  const next = r.retry_at === null ? null
+    : away(report, r.retry_at) > 0.5 ? "Next attempt in " + span(away(report, r.retry_at)) + "." : "Trying again now."
+  const back = r.back_at === null ? null
+    : away(report, r.back_at) > 0 ? "Expected back in " + span(away(report, r.back_at)) + "." : "Expected back by now."
+  by("banner").className = "banner " + tone
+  fill("banner",
+    el("h2", {}, word, el("small", { textContent: told })),
+    r.detail ? el("p", {}, r.reason ? label(r.reason + ": ") : null, r.detail) : null,
+    r.remedy ? el("p", {}, label("What to do: "), r.remedy) : null,
+    next || back ? el("p", { className: "soft", textContent: next || back }) : null)
+  const colour = { ok: "#1a9a4f", warn: "#d98a00", bad: "#d33" }[tone]
+  const icon = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><circle cx='8' cy='8' r='7' fill='" +
+    colour + "'/></svg>"
+  by("icon").href = "data:image/svg+xml," + encodeURIComponent(icon)
+  document.title = word + " · " + r.streams_in_flight + " streams · cy-llm-sidecar"
+}
+const spark = (history) => {
+  if (history.length < 2) return null
+  const top = Math.max(...history, 1)
+  const points = history.map((value, i) =>
+    (i / (history.length - 1) * 100).toFixed(2) + "," + (30 - value / top * 28).toFixed(2))
+  const space = "http://www.w3.org/2000/svg"
+  const svg = document.createElementNS(space, "svg")
+  svg.setAttribute("viewBox", "0 0 100 30")
+  svg.setAttribute("preserveAspectRatio", "none")
+  svg.setAttribute("role", "img")
+  svg.setAttribute("aria-label", "tokens a second, highest " + rate(top))
+  for (const [name, d] of [["area", "M0,30 L" + points.join(" L") + " L100,30 Z"], ["line", "M" + points.join(" L")]]) {
+    const path = document.createElementNS(space, "path")
+    path.setAttribute("class", name)
+    path.setAttribute("d", d)
+    svg.append(path)
+  }
+  return svg
+}
+const tile = (title, big, unit, sub, options) => el("div", { className: "tile " + (options?.tone ?? "") },
+  el("h3", { textContent: title }),
+  el("div", { className: "big" }, big, unit ? el("small", { textContent: unit }) : null),
+  options?.chart ?? null,
+  sub ? el("div", { className: "sub", textContent: sub }) : null)
+const tiles = (report) => {
+  const { streams, tokens, recent, latency, usage } = report
+  const over = "last " + span(recent.seconds)
+  const first = latency.first_token ?? {}
+  const waits = [streams.held ? streams.held + " held" : "", streams.queued ? streams.queued + " queued" : ""]
+    .filter(Boolean).join(", ")
+  const ratio = recent.success_ratio
+  const ended = recent.success + recent.failed
+  const stuck = usage.set_aside > 0 || report.readiness.journal?.status === "failing" ||
+    usage.waiting >= usage.queue_size
+  fill("tiles",
+    tile("Tokens a second", rate(tokens.per_second), "", count(tokens.total) + " since start",
+      { chart: spark(tokens.history), tone: "wide" }),
+    tile("Streams in flight", count(streams.in_flight), "of " + count(streams.limit), waits || "none waits",
+      { tone: streams.in_flight >= streams.limit ? "alert bad" : streams.held + streams.queued > 0 ? "alert warn" : "" }),
+    tile("Success", ratio === null ? "–" : percent(ratio), ratio === null ? "" : "%",
+      ended === 0 ? "no stream ended, " + over : recent.failed + " of " + count(ended) + " failed, " + over,
+      { tone: ratio === null || ratio >= 0.99 ? "" : ratio >= 0.9 ? "alert warn" : "alert bad" }),
+    tile("First token, p50", seconds(first.p50), "", "p95 " + seconds(first.p95) + ", " + over),
+    tile("Usage records waiting", count(usage.waiting), "",
+      usage.billing ? usage.waiting > 0 ? "oldest " + span(usage.lag_seconds) : "all delivered" : "kept, nowhere to report",
+      { tone: stuck ? "alert bad" : "" }))
+}
+const tag = (text, tone) => el("span", { className: "tag " + tone, textContent: text })
+const row = (name, ...cells) => el("tr", {}, el("th", { scope: "row", textContent: name }),
+  ...cells.map((cell) => el("td", {}, cell)))
+const card = (title, head, rows) => rows.length === 0 ? null : el("section", { className: "card" },
+  el("h3", { textContent: title }),
+  el("table", {},
+    head ? el("thead", {}, el("tr", {}, ...head.map((cell) => el("th", { scope: "col", textContent: cell })))) : null,
+    el("tbody", {}, ...rows)))
+const latencyRow = (latency, key, name) => {
+  const q = latency[key]
+  return q && q.count > 0 ? [row(name, seconds(q.p50), seconds(q.p95), seconds(q.p99))] : []
+}
+const cards = (report) => {
+  const { config, latency, outcomes, readiness, recent, streams, usage, worker } = report
+  const journal = readiness.journal
+  fill("cards",
+    card("Latency, last " + span(recent.seconds), ["", "p50", "p95", "p99"], [
+      ...latencyRow(latency, "first_token", "First token"), ...latencyRow(latency, "inter_token", "Between tokens"),
+      ...latencyRow(latency, "duration", "Whole stream"), ...latencyRow(latency, "overhead", "Added by the sidecar"),
+      ...latencyRow(latency, "cancel", "Cancel to the worker")
+    ]),
+    card("Streams since start", null, [
+      row("all", count(streams.total)),
+      ...outcomes.map(([name, value]) => row(name.replace("_", " "), count(value))),
+      ...(streams.replayed > 0 ? [row("sent again after a broken link", count(streams.replayed))] : [])
+    ]),
+    card("Tokens by model", null, report.models.map(([name, value]) => row(name, count(value)))),
+    card("Usage", null, [
+      ...(journal ? [row("journal", journal.status === "ok" ? tag("ok", "ok") : tag(journal.reason, "bad"))] : []),
+      ...(journal && journal.detail ? [row("trouble", journal.detail)] : []),
+      ...(journal && journal.unsaved > 0 ? [row("only in memory", count(journal.unsaved))] : []),
+      row("waiting", count(usage.waiting) + " of " + count(usage.queue_size)),
+      ...(usage.set_aside > 0 ? [row("set aside", tag(count(usage.set_aside), "bad"))] : []),
+      row("acknowledged", count(usage.acknowledged)),
+      row("billing service", usage.billing ? "configured" : "none")
+    ]),
+    card("Worker", null, [
+      row("circuit breaker", worker.circuit === "closed" ? "closed" : tag(worker.circuit, "bad")),
+      row("reconnects", count(worker.reconnects)), row("connection errors", count(worker.connection_errors)),
+      ...(worker.health ? worker.health.metrics.map(([name, value]) => row(name, value)) : [])
+    ]),
+    card("Configuration", null, [
+      row("gateways connect to", config.gateway_address.join(", ")), row("TLS", config.tls),
+      row("streams at the worker", config.max_worker_streams === 0 ? "no cap" : count(config.max_worker_streams)),
+      row("held for at most", span(config.hold_timeout_secs)), row("drain for at most", span(config.drain_timeout_secs)),
+      row("journal survives a", config.durability.replace("-", " ")), row("log level", config.log_level)
+    ]))
+}
+const show = (report) => {
+  by("version").textContent = report.version
+  by("uptime").textContent = "up " + span(report.uptime_seconds)
+  banner(report)
+  tiles(report)
+  cards(report)
+}
+let lost = null
+const poll = async () => {
+  try {
+    const answer = await fetch("status.json", { cache: "no-store", signal: AbortSignal.timeout(5000) })
+    show(await answer.json())
+    lost = null
+    by("lost").hidden = true
+  } catch {
+    lost ??= new Date()
+    by("lost").hidden = false
+    by("lost").textContent = "The sidecar has not answered since " + lost.toLocaleTimeString() + ". The figures are old."
+  }
+  setTimeout(poll, document.hidden ? 10000 : 2000)
+}
+show(JSON.parse(by("first").textContent))
+setTimeout(poll, 2000)
+`

@@ -1,0 +1,205 @@
+import { NodeHttpServer } from "@effect/platform-node"
+import { Clock, Effect, Layer, Option, type Scope } from "effect"
+import { HttpMiddleware, type HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { createServer } from "node:http"
+import { monotonicMillis } from "../internal/monotonic.ts"
+import { publicText } from "../internal/publicText.ts"
+import { readiness } from "../internal/readiness.ts"
+import * as RecentWindow from "../internal/recentWindow.ts"
+import { statusPage, statusPagePolicy } from "../internal/statusPage.ts"
+import { statusReport } from "../internal/statusReport.ts"
+import { version } from "../internal/version.ts"
+import { parseWorkerAddress } from "../services/Address.ts"
+import { BindError } from "../services/GrpcServer.ts"
+import { InferenceProxy } from "../services/InferenceProxy.ts"
+import { MetricReadings } from "../services/MetricReadings.ts"
+import { Metrics } from "../services/Metrics.ts"
+import { OpsHttp } from "../services/OpsHttp.ts"
+import { type Settings, SidecarConfig } from "../services/SidecarConfig.ts"
+import { UsageJournal } from "../services/UsageJournal.ts"
+import { WorkerConnection } from "../services/WorkerConnection.ts"
+
+/**
+ * The operators' port on Node's HTTP server. `MetricReadings` (quantiles, detail by label) and `UsageJournal` (its
+ * condition) are used where they are provided; closing the scope stops listening within a second.
+ */
+export const layer: Layer.Layer<
+  OpsHttp,
+  BindError,
+  SidecarConfig | Metrics | WorkerConnection | InferenceProxy
+> = Layer.effect(
+  OpsHttp,
+  Effect.gen(function*() {
+    const settings = yield* SidecarConfig
+    const pages = yield* makePages(settings)
+    return yield* listen(settings, pages)
+  })
+)
+
+/** The window of the status page: 5 minutes in steps of 5 seconds. */
+const stepSeconds = 5
+const windowSteps = 60
+
+/** Where a histogram stands in the report, and its metric. */
+const histograms = {
+  first_token: "sidecar_time_to_first_token_seconds",
+  inter_token: "sidecar_inter_token_latency_seconds",
+  duration: "sidecar_request_duration_seconds",
+  overhead: "sidecar_stream_overhead_seconds",
+  cancel: "sidecar_cancel_propagation_seconds"
+}
+
+type Page = Effect.Effect<HttpServerResponse.HttpServerResponse>
+
+const makePages = Effect.fnUntraced(function*(
+  settings: Settings
+): Effect.fn.Return<
+  ReadonlyMap<string, Page>,
+  never,
+  Metrics | WorkerConnection | InferenceProxy | Scope.Scope
+> {
+  const metrics = yield* Metrics
+  const worker = yield* WorkerConnection
+  const proxy = yield* InferenceProxy
+  const readings = Option.getOrUndefined(yield* Effect.serviceOption(MetricReadings))
+  const journal = Option.getOrUndefined(yield* Effect.serviceOption(UsageJournal))
+  const clock = yield* Clock.Clock
+  const monotonic = monotonicMillis(clock)
+  const startedAt = clock.currentTimeMillisUnsafe()
+  const publish = publicText([
+    parseWorkerAddress(settings.server.worker_uds) ?? settings.server.worker_uds,
+    settings.metering.journal_path
+  ])
+
+  const totals = Effect.map(metrics.figures, (figures): RecentWindow.Totals => ({
+    at: monotonic(),
+    tokens: figures["sidecar_tokens_processed_total"] ?? 0,
+    success: figures["sidecar_requests_success_total"] ?? 0,
+    failed: figures["sidecar_requests_failed_total"] ?? 0,
+    cancelled: figures["sidecar_requests_cancelled_total"] ?? 0,
+    distributions: Object.fromEntries(
+      Object.entries(histograms).map(([key, name]) => [key, readings?.distribution(name)])
+    )
+  }))
+  const window = RecentWindow.make(windowSteps)
+  yield* Effect.map(totals, window.push).pipe(
+    Effect.andThen(Effect.sleep(`${stepSeconds} seconds`)),
+    Effect.forever,
+    Effect.forkScoped({ startImmediately: true })
+  )
+
+  const ready = Effect.sync(() =>
+    readiness({
+      state: worker.current(),
+      draining: proxy.draining(),
+      inFlight: proxy.inFlight(),
+      journal: journal?.condition(),
+      publish
+    })
+  )
+  const report = Effect.gen(function*() {
+    return statusReport({
+      version,
+      now: clock.currentTimeMillisUnsafe(),
+      startedAt,
+      readiness: yield* ready,
+      figures: yield* metrics.figures,
+      recent: window.recent(yield* totals),
+      series: (name) => readings?.series(name) ?? [],
+      health: worker.lastHealth(),
+      settings,
+      publish
+    })
+  })
+
+  return new Map<string, Page>([
+    ["/healthz", Effect.succeed(HttpServerResponse.text("ok\n"))],
+    [
+      "/readyz",
+      Effect.map(ready, (answer) => HttpServerResponse.jsonUnsafe(answer, { status: answer.ready ? 200 : 503 }))
+    ],
+    [
+      "/metrics",
+      Effect.map(metrics.scrape, ({ body, contentType }) => HttpServerResponse.text(body, { contentType }))
+    ],
+    ["/status.json", Effect.map(report, (answer) => HttpServerResponse.jsonUnsafe(answer))],
+    [
+      "/",
+      Effect.map(report, (answer) =>
+        HttpServerResponse.text(statusPage(answer), {
+          contentType: "text/html; charset=utf-8",
+          headers: { "content-security-policy": statusPagePolicy }
+        }))
+    ]
+  ])
+})
+
+/** Every answer is of this moment, and of the type it says. */
+const headers = {
+  "cache-control": "no-store",
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer"
+}
+
+const pathOf = (url: string): string => url.split(/[?#]/, 1)[0] ?? ""
+
+const respond = (pages: ReadonlyMap<string, Page>, request: HttpServerRequest.HttpServerRequest): Page => {
+  const page = pages.get(pathOf(request.url))
+  if (page === undefined) {
+    return Effect.succeed(HttpServerResponse.text(`not found; here are ${[...pages.keys()].join(" ")}\n`, {
+      status: 404
+    }))
+  }
+  return request.method === "GET" || request.method === "HEAD"
+    ? page
+    : Effect.succeed(HttpServerResponse.text("only GET and HEAD\n", { status: 405, headers: { allow: "GET, HEAD" } }))
+}
+
+const listen = Effect.fnUntraced(function*(
+  settings: Settings,
+  pages: ReadonlyMap<string, Page>
+): Effect.fn.Return<OpsHttp["Service"], BindError, Scope.Scope> {
+  const { metrics_host: host, metrics_port: port } = settings.observability
+  const node = createServer()
+  const server = yield* NodeHttpServer.make(() => node, { host, port, gracefulShutdownTimeout: "1 second" }).pipe(
+    Effect.mapError((error) => bindError(error, host, port))
+  )
+  // Runs after the second of grace that `serve` gives below, before the wait for the last connection.
+  yield* Effect.addFinalizer(() => Effect.sync(() => node.closeAllConnections()))
+  yield* server.serve(
+    Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => respond(pages, request)).pipe(
+      Effect.map(HttpServerResponse.setHeaders(headers))
+    )
+  ).pipe(
+    // The operators' port must not fill the traces of streams.
+    Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true)
+  )
+  const bound = server.address._tag === "UnixPathAddress" ? port : server.address.port
+  return { port: bound, address: host.includes(":") ? `[${host}]:${bound}` : `${host}:${bound}` }
+})
+
+const key = "[observability] metrics_port"
+const remedy = "set [observability] metrics_port / SIDECAR_METRICS_PORT"
+
+const bindError = (error: HttpServerError.ServeError, host: string, port: number): BindError => {
+  const code = error.cause instanceof Error && "code" in error.cause ? String(error.cause.code) : "unknown"
+  const say = (reason: BindError["reason"], detail: string) =>
+    new BindError({ key, address: `${host}:${port}`, reason, detail })
+  switch (code) {
+    case "EADDRINUSE":
+      return say("in_use", `metrics port ${port} is in use by another process: stop it or ${remedy}`)
+    case "EACCES":
+    case "EPERM":
+      return say("forbidden", `no permission to listen on metrics port ${port}: ${remedy} to one above 1023`)
+    case "EADDRNOTAVAIL":
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+      return say(
+        "unavailable",
+        `metrics host ${host} is not an address of this machine: ` +
+          "set [observability] metrics_host / SIDECAR_METRICS_HOST"
+      )
+    default:
+      return say("unavailable", `cannot listen on metrics port ${port} of ${host} (${code}): ${remedy}`)
+  }
+}
