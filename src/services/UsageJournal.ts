@@ -156,6 +156,7 @@ export class UsageJournal extends Context.Service<UsageJournal, {
   readonly setAside: Effect.Effect<ReadonlyArray<SetAsideRecord>, JournalFault>
   /** Puts records that were set aside back into the queue (all, without ids); answers how many. */
   readonly retrySetAside: (recordIds?: ReadonlyArray<string> | undefined) => Effect.Effect<number, JournalFault>
-  readonly balance: Effect.Effect<UsageBalance, JournalFault>
+  /** While the file cannot be read: as it was last known. */
+  readonly balance: Effect.Effect<UsageBalance>
   readonly condition: () => JournalCondition
 }>()("cy-llm-sidecar/UsageJournal") {}

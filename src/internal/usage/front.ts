@@ -1,0 +1,226 @@
+import { Clock, Effect, Latch, type Scope } from "effect"
+import type { Metrics } from "../../services/Metrics.ts"
+import {
+  type JournalCondition,
+  JournalFault,
+  type JournalRecord,
+  type SetAsideRecord,
+  type Settlement,
+  type Sum,
+  type UsageBalance,
+  type UsageBatch,
+  type UsageJournal
+} from "../../services/UsageJournal.ts"
+import { makePending } from "./pending.ts"
+import type { UsageGroup } from "./store.ts"
+
+/** PORT: where a ledger runs (in this process, or in a thread beside a disk). Any member may be asked again. */
+export interface JournalBackend {
+  readonly sidecarId: () => string
+  readonly generation: () => number
+  /** The least time between two commits, in which ends gather; 0 when a commit costs nothing. Milliseconds. */
+  readonly lingerMillis: number
+  /** Committed once, however often the same group is handed in. */
+  readonly commit: (group: UsageGroup) => Effect.Effect<void, JournalFault>
+  readonly nextBatch: (limit: number) => Effect.Effect<UsageBatch | undefined, JournalFault>
+  readonly settle: (batchId: string, settlement: Settlement) => Effect.Effect<void, JournalFault>
+  readonly setAside: Effect.Effect<ReadonlyArray<SetAsideRecord>, JournalFault>
+  readonly retrySetAside: (recordIds?: ReadonlyArray<string> | undefined) => Effect.Effect<number, JournalFault>
+  readonly balance: Effect.Effect<UsageBalance, JournalFault>
+}
+
+/** A commit that takes longer than this holds no stream's end back. Milliseconds. */
+const stallMillis = 1000
+/** A row that nobody waits for may wait this long for company. Milliseconds. */
+const lazyMillis = 10
+/** Tries on a journal that fails: 100 ms, doubling, at most a second apart. */
+const retryMillis = (attempt: number): number => Math.min(100 * 2 ** attempt, 1000)
+/** What has not been committed when the sidecar stops gets this long. */
+const lastCommit = "3 seconds"
+
+const ok: JournalCondition = { _tag: "ok" }
+
+const empty: UsageBalance = {
+  delivered: { records: 0, tokens: 0 },
+  acknowledged: { records: 0, tokens: 0 },
+  waiting: { records: 0, tokens: 0 },
+  setAside: { records: 0, tokens: 0 },
+  mergedStreams: 0,
+  unsaved: { records: 0, tokens: 0 },
+  oldestWaitingAt: undefined
+}
+
+interface Waiter {
+  readonly end: number
+  readonly resume: (effect: Effect.Effect<void>) => void
+}
+
+/**
+ * The front of every journal: groups what comes in, lets the ends of streams wait for their commit, and keeps counting
+ * in memory while the backend fails. One commit at a time, one owner of order.
+ */
+export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, options: {
+  readonly session: string
+  readonly limit: number
+  readonly recordId: (millis: number) => string
+  readonly metrics: Metrics["Service"]
+}): Effect.fn.Return<UsageJournal["Service"], never, Scope.Scope> {
+  const clock = yield* Clock.Clock
+  const now = () => clock.currentTimeMillisUnsafe()
+  const pending = makePending(options)
+  const dirty = Latch.makeUnsafe(false)
+  const urgent = Latch.makeUnsafe(false)
+  const busy = Latch.makeUnsafe(false)
+  const waiters: Array<Waiter> = []
+  let failure: { readonly fault: JournalFault; readonly since: number } | undefined
+  let commitStarted: number | undefined
+  let lastCommitAt = 0
+  let lastBalance = empty
+
+  const release = (upTo: number): void => {
+    let count = 0
+    for (const waiter of waiters) {
+      if (waiter.end > upTo) break
+      count++
+    }
+    for (const waiter of waiters.splice(0, count)) waiter.resume(Effect.void)
+  }
+
+  const failed = (fault: JournalFault): Effect.Effect<void> => {
+    const first = failure === undefined
+    const changed = failure?.fault.reason !== fault.reason
+    failure = { fault, since: failure?.since ?? now() }
+    options.metrics.journalError(fault.reason)
+    release(Infinity)
+    return first || changed
+      ? Effect.logError(`usage journal: ${fault.detail}; streams go on, their usage waits in memory`).pipe(
+        Effect.annotateLogs({ operation: fault.operation, reason: fault.reason })
+      )
+      : Effect.void
+  }
+
+  const healed: Effect.Effect<void> = Effect.suspend(() => {
+    if (failure === undefined) return Effect.void
+    failure = undefined
+    return Effect.logInfo("usage journal: written again, nothing was lost")
+  })
+
+  /** One group; answers whether it is in the journal. */
+  const commit = (group: UsageGroup): Effect.Effect<boolean> =>
+    Effect.suspend(() => {
+      commitStarted = now()
+      busy.openUnsafe()
+      return backend.commit(group)
+    }).pipe(
+      Effect.matchEffect({
+        onFailure: (fault) => Effect.as(failed(fault), false),
+        onSuccess: () => {
+          pending.commit()
+          release(pending.committed())
+          lastCommitAt = now()
+          return Effect.as(healed, true)
+        }
+      }),
+      Effect.ensuring(Effect.sync(() => {
+        commitStarted = undefined
+        busy.closeUnsafe()
+      }))
+    )
+
+  const gather: Effect.Effect<void> = Effect.suspend(() => {
+    if (backend.lingerMillis === 0) return Effect.void
+    if (!pending.urgent()) {
+      return Effect.raceFirst(Effect.sleep(lazyMillis), Effect.andThen(urgent.await, Effect.yieldNow))
+    }
+    const rest = lastCommitAt + backend.lingerMillis - now()
+    return rest > 0 ? Effect.sleep(Math.min(rest, backend.lingerMillis)) : Effect.void
+  })
+
+  let attempt = 0
+  const writer = Effect.gen(function*() {
+    yield* dirty.await
+    // An opened latch runs its waiter at once, inside the caller: it is a stream's path, so the work begins a turn later.
+    yield* Effect.yieldNow
+    yield* gather
+    dirty.closeUnsafe()
+    urgent.closeUnsafe()
+    const group = pending.group(now())
+    if (group === undefined) return
+    if (yield* commit(group)) {
+      attempt = 0
+      if (pending.urgent()) dirty.openUnsafe()
+    } else {
+      dirty.openUnsafe()
+      yield* Effect.sleep(retryMillis(attempt++))
+    }
+  })
+
+  const watcher = Effect.gen(function*() {
+    yield* busy.await
+    yield* Effect.sleep(stallMillis / 2)
+    if (commitStarted === undefined || now() - commitStarted < stallMillis || failure !== undefined) return
+    yield* failed(
+      new JournalFault({
+        operation: "commit",
+        reason: "stalled",
+        detail: "the disk of the usage journal does not answer"
+      })
+    )
+  })
+
+  const closed = (slot: number, record: JournalRecord): Effect.Effect<void> =>
+    Effect.callback<void>((resume) => {
+      const end = pending.close(slot, record, now())
+      if (failure === undefined) waiters.push({ end, resume })
+      else resume(Effect.void)
+      dirty.openUnsafe()
+      urgent.openUnsafe()
+    })
+
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => {
+      const group = pending.group(now())
+      return group === undefined ? Effect.succeed(false) : commit(group)
+    }).pipe(Effect.repeat({ while: (more) => more }), Effect.timeoutOption(lastCommit))
+  )
+  yield* Effect.forkScoped(Effect.forever(writer), { startImmediately: true })
+  if (backend.lingerMillis > 0) yield* Effect.forkScoped(Effect.forever(watcher), { startImmediately: true })
+
+  return {
+    sidecarId: backend.sidecarId,
+    opened: (stream) => {
+      pending.open(stream)
+      dirty.openUnsafe()
+    },
+    checkpoint: (counts) => {
+      pending.counts(counts)
+      dirty.openUnsafe()
+    },
+    closed,
+    generation: backend.generation,
+    nextBatch: backend.nextBatch,
+    settle: backend.settle,
+    setAside: backend.setAside,
+    retrySetAside: backend.retrySetAside,
+    balance: backend.balance.pipe(
+      Effect.tap((balance) => Effect.sync(() => void (lastBalance = balance))),
+      Effect.catch(() => Effect.sync(() => lastBalance)),
+      Effect.map((balance) => {
+        const unsaved = pending.unsaved()
+        const plus = (sum: Sum): Sum => ({
+          records: sum.records + unsaved.records,
+          tokens: sum.tokens + unsaved.tokens
+        })
+        return { ...balance, delivered: plus(balance.delivered), waiting: plus(balance.waiting), unsaved }
+      })
+    ),
+    condition: () =>
+      failure === undefined ? ok : {
+        _tag: "failing",
+        reason: failure.fault.reason,
+        detail: failure.fault.detail,
+        since: failure.since,
+        unsaved: pending.unsavedStreams()
+      }
+  }
+})

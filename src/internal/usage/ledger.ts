@@ -1,0 +1,200 @@
+import type {
+  JournalRecord,
+  OpenCounts,
+  OpenStream,
+  SetAsideRecord,
+  Settlement,
+  UsageBalance,
+  UsageBatch
+} from "../../services/UsageJournal.ts"
+import { merge, mergeKey, startMerge, sumOf } from "./merge.ts"
+import type { UsageGroup, UsageStore } from "./store.ts"
+
+/**
+ * How much stays in detail.
+ *
+ * - `limit`: `[metering] offline_queue_size`;
+ * - `countMerged`: with a billing service the limit is for all rows that wait; without one it is for those in detail, and
+ *   the merged ones are kept for ever.
+ */
+export interface Retention {
+  readonly limit: number
+  readonly countMerged: boolean
+}
+
+/** What a journal knows when it begins. */
+export interface Beginning {
+  readonly sidecarId: string
+  /** The last group of this session that is in the file; 0 for a new session. */
+  readonly sequence: number
+  /** Streams that a process before us left open, closed now as `interrupted`. */
+  readonly interrupted: number
+}
+
+/** Rows merged in one step of a transaction: bounds the memory of a large backlog. */
+const mergeStep = 1000
+
+/** What the gateway of a sidecar that died sees: UNAVAILABLE. */
+const unavailable = 14
+
+const ids = (records: ReadonlyArray<JournalRecord>): ReadonlyArray<string> => records.map((record) => record.record_id)
+
+const iso = (millis: number): string => new Date(millis).toISOString()
+
+const optional = (value: number): number | null => value < 0 ? null : value
+
+const interrupted = (stream: OpenStream, counts: OpenCounts | undefined, aliveAt: number): JournalRecord => ({
+  record_id: stream.recordId,
+  trace_id: stream.identity?.traceId ?? "",
+  model_id: stream.identity?.modelId ?? "",
+  adapter: stream.identity?.adapter ?? "",
+  tenant: stream.identity?.tenant ?? "",
+  player_id: stream.identity?.playerId ?? "",
+  prompt_chars: stream.identity?.promptChars ?? 0,
+  ...(counts === undefined || counts.promptTokens < 0 ? {} : { prompt_tokens: counts.promptTokens }),
+  tokens_generated: counts?.tokens ?? 0,
+  chunks: counts?.chunks ?? 0,
+  bytes: counts?.bytes ?? 0,
+  notices: counts?.notices ?? 0,
+  token_source: counts?.byWorker === 1 ? "worker" : "chunk",
+  outcome: "interrupted",
+  grpc_status: unavailable,
+  replays: counts?.replays ?? 0,
+  held_ms: counts?.heldMillis ?? 0,
+  ttft_ms: optional(counts?.ttftMillis ?? -1),
+  started_at: iso(stream.startedAt),
+  ended_at: iso(Math.max(stream.startedAt, aliveAt))
+})
+
+/**
+ * The policy of the journal, written once over any {@link UsageStore}: recovery, groups written once, merging, batches
+ * that never change, quarantine and sums. Synchronous; each method is one transaction.
+ */
+export const makeLedger = (store: UsageStore, options: {
+  readonly retention: Retention
+  /** Mints record and batch ids; they sort by age. */
+  readonly recordId: (millis: number) => string
+}) => {
+  const { recordId, retention } = options
+
+  const mergeExcess = (now: number): void => {
+    for (;;) {
+      const waiting = store.waiting()
+      const excess = (retention.countMerged ? waiting.records : waiting.details) - retention.limit
+      if (excess <= 0) return
+      const rows = store.oldest(Math.min(excess, mergeStep), "detail")
+      if (rows.length === 0) return
+      const grown = new Map<string, JournalRecord>()
+      for (const row of rows) {
+        const key = mergeKey(row)
+        const into = grown.get(key) ?? store.growing(key)
+        grown.set(key, into === undefined ? startMerge(row, recordId(now)) : merge(into, row))
+      }
+      for (const [key, record] of grown) store.grow(key, record)
+      store.remove(ids(rows))
+      store.addTotal("merged", sumOf(rows))
+    }
+  }
+
+  const read = (batchId: string): UsageBatch => {
+    const sidecarId = store.meta("sidecar_id") ?? ""
+    return {
+      batchId,
+      sidecarId,
+      records: store.batch(batchId).map((record) => ({ ...record, sidecar_id: sidecarId }))
+    }
+  }
+
+  return {
+    /** The process called `session` writes from now on. */
+    begin: (session: string, sidecarId: string, now: number): Beginning =>
+      store.transaction(() => {
+        const known = store.meta("sidecar_id")
+        if (known === undefined) store.setMeta("sidecar_id", sidecarId)
+        const same = store.meta("session") === session
+        let found = 0
+        if (!same) {
+          const { counts, streams } = store.open()
+          const bySlot = new Map(counts.map((row) => [row.slot, row]))
+          const aliveAt = Number(store.meta("alive_at") ?? 0)
+          const closed = streams.map((stream) => interrupted(stream, bySlot.get(stream.slot), aliveAt))
+          for (const record of closed) store.add(record)
+          store.addTotal("delivered", sumOf(closed))
+          store.clearOpen()
+          store.setMeta("session", session)
+          store.setMeta("sequence", "0")
+          mergeExcess(now)
+          found = closed.length
+        }
+        return {
+          sidecarId: known ?? sidecarId,
+          sequence: Number(store.meta("sequence") ?? 0),
+          interrupted: found
+        }
+      }),
+
+    commit: (group: UsageGroup): void =>
+      store.transaction(() => {
+        if (store.meta("session") === group.session && Number(store.meta("sequence")) >= group.sequence) return
+        store.saveOpen(group.opened)
+        store.dropOpen(group.ended)
+        for (const record of group.closed) store.add(record)
+        if (group.counts !== undefined) store.saveCounts(group.counts)
+        if (group.closed.length > 0) store.addTotal("delivered", sumOf(group.closed))
+        store.setMeta("sequence", String(group.sequence))
+        store.setMeta("alive_at", String(group.at))
+        mergeExcess(group.at)
+      }),
+
+    nextBatch: (limit: number, now: number): UsageBatch | undefined =>
+      store.transaction(() => {
+        const first = store.firstBatch()
+        if (first !== undefined) return read(first)
+        const rows = store.oldest(limit, "all")
+        if (rows.length === 0) return undefined
+        const batchId = recordId(now)
+        store.assign(ids(rows), batchId)
+        return read(batchId)
+      }),
+
+    settle: (batchId: string, settlement: Settlement, now: number): void =>
+      store.transaction(() => {
+        const rows = store.batch(batchId)
+        if (rows.length === 0) return
+        if (settlement._tag === "Acknowledged") {
+          store.addHistory(rows)
+          store.addTotal("acknowledged", sumOf(rows))
+          store.remove(ids(rows))
+        } else if (settlement._tag === "Split" && rows.length > 1) {
+          const half = Math.ceil(rows.length / 2)
+          store.assign(ids(rows.slice(0, half)), recordId(now))
+          store.assign(ids(rows.slice(half)), recordId(now))
+        } else {
+          store.putAside(ids(rows), settlement.reason)
+        }
+      }),
+
+    setAside: (): ReadonlyArray<SetAsideRecord> => {
+      const sidecarId = store.meta("sidecar_id") ?? ""
+      return store.aside().map(({ reason, record }) => ({ record: { ...record, sidecar_id: sidecarId }, reason }))
+    },
+
+    retrySetAside: (recordIds: ReadonlyArray<string> | undefined): number =>
+      store.transaction(() => store.putBack(recordIds)),
+
+    balance: (): UsageBalance => {
+      const { records, tokens } = store.waiting()
+      return {
+        delivered: store.total("delivered"),
+        acknowledged: store.total("acknowledged"),
+        waiting: { records, tokens },
+        setAside: store.setAside(),
+        mergedStreams: store.total("merged").records,
+        unsaved: { records: 0, tokens: 0 },
+        oldestWaitingAt: store.oldestWaitingAt()
+      }
+    }
+  }
+}
+
+export type Ledger = ReturnType<typeof makeLedger>

@@ -1,0 +1,104 @@
+import type { JournalRecord, OpenCounts, OpenStream, Sum } from "../../services/UsageJournal.ts"
+import { merge, mergeKey, startMerge, sumOf } from "./merge.ts"
+import type { UsageGroup } from "./store.ts"
+
+/** Records in one group: large enough for a good rate, small enough to be posted without a pause of the event loop. */
+const groupLimit = 500
+
+/**
+ * What waits for the next commit. When the journal cannot be written for long, records beyond `limit` are merged here as
+ * the journal itself would merge them, so that a full disk cannot fill the memory.
+ */
+export const makePending = (options: {
+  readonly session: string
+  readonly limit: number
+  readonly recordId: (millis: number) => string
+}) => {
+  const opened = new Map<number, OpenStream>()
+  const written = new Set<number>()
+  const limit = Math.max(options.limit, 2 * groupLimit)
+  let ended: Array<number> = []
+  let closed: Array<JournalRecord> = []
+  let merged = new Map<string, JournalRecord>()
+  let counts: ReadonlyArray<OpenCounts> | undefined
+  let sequence = 0
+  let inFlight: UsageGroup | undefined
+  let accepted = 0
+  let done = 0
+
+  const mergeOldest = (now: number): void => {
+    for (const record of closed.splice(0, Math.ceil(limit / 10))) {
+      const key = mergeKey(record)
+      const into = merged.get(key)
+      merged.set(key, into === undefined ? startMerge(record, options.recordId(now)) : merge(into, record))
+    }
+  }
+
+  const takeClosed = (): ReadonlyArray<JournalRecord> => {
+    const taken = [...merged.values(), ...closed.splice(0, groupLimit)]
+    merged = new Map()
+    return taken
+  }
+
+  return {
+    /** The identity is read when the group is made: it may become known until then. */
+    open: (stream: OpenStream): void => {
+      opened.set(stream.slot, stream)
+    },
+    counts: (next: ReadonlyArray<OpenCounts>): void => {
+      counts = next
+    },
+    /** Answers the number of this end; it is committed when {@link committed} has reached it. */
+    close: (slot: number, record: JournalRecord, now: number): number => {
+      opened.delete(slot)
+      if (written.delete(slot)) ended.push(slot)
+      closed.push(record)
+      if (closed.length > limit) mergeOldest(now)
+      return ++accepted
+    },
+    /** The group to commit now: the one whose fate is unknown, unchanged, else what has gathered. */
+    group: (now: number): UsageGroup | undefined => {
+      if (inFlight !== undefined) return inFlight
+      if (opened.size === 0 && ended.length === 0 && closed.length === 0 && merged.size === 0 && counts === undefined) {
+        return undefined
+      }
+      inFlight = {
+        session: options.session,
+        sequence: ++sequence,
+        at: now,
+        opened: [...opened.values()].map(({ identity, recordId, slot, startedAt }) => ({
+          slot,
+          recordId,
+          startedAt,
+          identity
+        })),
+        ended,
+        closed: takeClosed(),
+        counts
+      }
+      for (const slot of opened.keys()) written.add(slot)
+      opened.clear()
+      ended = []
+      counts = undefined
+      return inFlight
+    },
+    /** The group is in the journal. */
+    commit: (): void => {
+      done += inFlight === undefined ? 0 : sumOf(inFlight.closed).records
+      inFlight = undefined
+    },
+    /** So many ends have been committed. Ends are committed in their order, but for those merged in memory. */
+    committed: (): number => done,
+    /** Ends wait that nobody has committed yet. */
+    urgent: (): boolean => inFlight !== undefined || closed.length > 0 || merged.size > 0,
+    /** Streams and tokens that are only in memory. */
+    unsaved: (): Sum => {
+      const parts = [sumOf(closed), sumOf(merged.values()), sumOf(inFlight?.closed ?? [])]
+      return {
+        records: parts.reduce((sum, part) => sum + part.records, 0),
+        tokens: parts.reduce((sum, part) => sum + part.tokens, 0)
+      }
+    },
+    unsavedStreams: (): number => accepted - done
+  }
+}

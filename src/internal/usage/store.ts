@@ -1,0 +1,65 @@
+import type { JournalRecord, OpenCounts, OpenStream, Sum } from "../../services/UsageJournal.ts"
+
+/**
+ * What is handed to the store in one transaction. Groups of one `session` (one life of the process) are numbered without
+ * gaps: a group whose number is already in the file has been committed, and is not written again.
+ */
+export interface UsageGroup {
+  readonly session: string
+  readonly sequence: number
+  /** Wall clock, milliseconds since the epoch. */
+  readonly at: number
+  readonly opened: ReadonlyArray<OpenStream>
+  /** Slots of open rows whose stream has ended. */
+  readonly ended: ReadonlyArray<number>
+  readonly closed: ReadonlyArray<JournalRecord>
+  /** `undefined`: the last checkpoint stays. */
+  readonly counts: ReadonlyArray<OpenCounts> | undefined
+}
+
+/** Sums that are kept for ever, by name. */
+export type TotalName = "delivered" | "acknowledged" | "merged"
+
+/**
+ * PORT of the journal's policy (`ledger.ts`) to what keeps the rows. Synchronous: it runs where the rows are. A record
+ * is in exactly one place: the queue (growing or not), a batch, or aside.
+ */
+export interface UsageStore {
+  /** All of `body` or nothing. */
+  readonly transaction: <A>(body: () => A) => A
+  readonly meta: (key: string) => string | undefined
+  readonly setMeta: (key: string, value: string) => void
+  readonly total: (name: TotalName) => Sum
+  readonly addTotal: (name: TotalName, sum: Sum) => void
+
+  readonly saveOpen: (streams: ReadonlyArray<OpenStream>) => void
+  readonly dropOpen: (slots: ReadonlyArray<number>) => void
+  readonly saveCounts: (counts: ReadonlyArray<OpenCounts>) => void
+  readonly open: () => { readonly streams: ReadonlyArray<OpenStream>; readonly counts: ReadonlyArray<OpenCounts> }
+  readonly clearOpen: () => void
+
+  /** Appends to the queue. */
+  readonly add: (record: JournalRecord) => void
+  /** The oldest records of the queue that are in no batch; `detail` leaves merged ones out. */
+  readonly oldest: (limit: number, kind: "all" | "detail") => ReadonlyArray<JournalRecord>
+  /** The merged record that still grows for this key. */
+  readonly growing: (key: string) => JournalRecord | undefined
+  /** Adds or replaces the growing record of a key. */
+  readonly grow: (key: string, record: JournalRecord) => void
+  readonly remove: (recordIds: ReadonlyArray<string>) => void
+  /** Moves records into a batch, out of the queue or of another batch. A merged record in it grows no more. */
+  readonly assign: (recordIds: ReadonlyArray<string>, batchId: string) => void
+  readonly firstBatch: () => string | undefined
+  readonly batch: (batchId: string) => ReadonlyArray<JournalRecord>
+  readonly putAside: (recordIds: ReadonlyArray<string>, reason: string) => void
+  /** Back into the queue; all without ids. */
+  readonly putBack: (recordIds: ReadonlyArray<string> | undefined) => number
+  readonly aside: () => ReadonlyArray<{ readonly record: JournalRecord; readonly reason: string }>
+  /** Adds what was acknowledged to the hourly totals that `sidecar usage` shows. */
+  readonly addHistory: (records: ReadonlyArray<JournalRecord>) => void
+  /** Rows and tokens waiting (in the queue or in a batch); `details`: those that are not merged. Cheap. */
+  readonly waiting: () => Sum & { readonly details: number }
+  readonly setAside: () => Sum
+  /** Milliseconds since the epoch; `undefined` when nothing waits. */
+  readonly oldestWaitingAt: () => number | undefined
+}

@@ -1,0 +1,74 @@
+import type { JournalRecord, OpenCounts } from "../../services/UsageJournal.ts"
+import type { UsageEnd, UsageTally } from "../../services/UsageMeter.ts"
+
+/** A tally, and what the meter knows about it. */
+export interface Tally extends UsageTally {
+  /** Number of the stream within this process, from 1. */
+  readonly slot: number
+  /** The identity has been written to the journal. */
+  identified: boolean
+  /** Bytes and replays at the last checkpoint: when they have moved, the counters have. */
+  savedBytes: number
+  savedReplays: number
+}
+
+export const makeTally = (slot: number, recordId: string, startedAt: number): Tally => ({
+  slot,
+  recordId,
+  startedAt,
+  identity: undefined,
+  tokens: 0,
+  promptTokens: undefined,
+  tokenSource: "chunk",
+  chunks: 0,
+  bytes: 0,
+  notices: 0,
+  replays: 0,
+  heldMillis: 0,
+  ttftMillis: undefined,
+  identified: false,
+  savedBytes: 0,
+  savedReplays: 0
+})
+
+const whole = (millis: number | undefined): number => millis === undefined ? -1 : Math.round(millis)
+
+export const countsOf = (tally: Tally): OpenCounts => ({
+  slot: tally.slot,
+  tokens: tally.tokens,
+  promptTokens: tally.promptTokens ?? -1,
+  chunks: tally.chunks,
+  bytes: tally.bytes,
+  notices: tally.notices,
+  replays: tally.replays,
+  heldMillis: Math.round(tally.heldMillis),
+  ttftMillis: whole(tally.ttftMillis),
+  byWorker: tally.tokenSource === "worker" ? 1 : 0
+})
+
+/** The record of a stream that has ended at `endedAt` (milliseconds since the epoch). */
+export const closedRecord = (tally: UsageTally, end: UsageEnd, endedAt: number): JournalRecord => {
+  const { identity } = tally
+  const record = {
+    record_id: tally.recordId,
+    trace_id: identity?.traceId ?? "",
+    model_id: identity?.modelId ?? "",
+    adapter: identity?.adapter ?? "",
+    tenant: identity?.tenant ?? "",
+    player_id: identity?.playerId ?? "",
+    prompt_chars: identity?.promptChars ?? 0,
+    tokens_generated: tally.tokens,
+    chunks: tally.chunks,
+    bytes: tally.bytes,
+    notices: tally.notices,
+    token_source: tally.tokenSource,
+    outcome: end.outcome,
+    grpc_status: end.grpcStatus,
+    replays: tally.replays,
+    held_ms: Math.round(tally.heldMillis),
+    ttft_ms: tally.ttftMillis === undefined ? null : Math.round(tally.ttftMillis),
+    started_at: new Date(tally.startedAt).toISOString(),
+    ended_at: new Date(Math.max(endedAt, tally.startedAt)).toISOString()
+  }
+  return tally.promptTokens === undefined ? record : { ...record, prompt_tokens: tally.promptTokens }
+}

@@ -1,0 +1,101 @@
+import { Clock, Effect, Latch, Layer, Random } from "effect"
+import { makeRecordIds } from "../internal/usage/recordId.ts"
+import { closedRecord, countsOf, makeTally, type Tally } from "../internal/usage/tally.ts"
+import { Metrics } from "../services/Metrics.ts"
+import { UsageJournal } from "../services/UsageJournal.ts"
+import { UsageMeter } from "../services/UsageMeter.ts"
+
+/** The count of a stream that moves is in the journal at most this much later. */
+const checkpointInterval = "250 millis"
+/** How often the sums go to the metrics while something happens. */
+const balanceInterval = "5 seconds"
+
+/** Meters streams into the {@link UsageJournal}: opening and counting are plain field writes, never a wait. */
+export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Layer.effect(
+  UsageMeter,
+  Effect.gen(function*() {
+    const journal = yield* UsageJournal
+    const metrics = yield* Metrics
+    const clock = yield* Clock.Clock
+    const random = yield* Random.Random
+    const recordId = makeRecordIds(() => random.nextDoubleUnsafe())
+    const running = new Map<string, Tally>()
+    const someRun = Latch.makeUnsafe(false)
+    let slots = 0
+    let generation = journal.generation()
+
+    /** Writes the identities that have become known, and the counters when any has moved. */
+    const checkpoint = Effect.sync(() => {
+      const fresh = journal.generation() !== generation
+      generation = journal.generation()
+      let moved = fresh
+      for (const tally of running.values()) {
+        if (fresh || (!tally.identified && tally.identity !== undefined)) {
+          tally.identified = tally.identity !== undefined
+          journal.opened(tally)
+        }
+        if (tally.bytes !== tally.savedBytes || tally.replays !== tally.savedReplays) {
+          tally.savedBytes = tally.bytes
+          tally.savedReplays = tally.replays
+          moved = true
+        }
+      }
+      if (!moved) return
+      const counts = []
+      for (const tally of running.values()) {
+        if (tally.savedBytes + tally.savedReplays > 0) counts.push(countsOf(tally))
+      }
+      journal.checkpoint(counts)
+    })
+
+    yield* someRun.await.pipe(
+      Effect.andThen(Effect.sleep(checkpointInterval)),
+      Effect.andThen(checkpoint),
+      Effect.andThen(Effect.sync(() => {
+        if (running.size === 0) someRun.closeUnsafe()
+      })),
+      Effect.forever,
+      Effect.forkScoped({ startImmediately: true })
+    )
+
+    const report = Effect.gen(function*() {
+      const balance = yield* journal.balance
+      let openTokens = 0
+      for (const tally of running.values()) openTokens += tally.tokens
+      metrics.usageRecords("open", running.size)
+      metrics.usageRecords("waiting", balance.waiting.records)
+      metrics.usageRecords("acknowledged", balance.acknowledged.records)
+      metrics.usageRecords("set_aside", balance.setAside.records)
+      metrics.usageRecords("merged", balance.mergedStreams)
+      metrics.usageRecords("unsaved", balance.unsaved.records)
+      metrics.usageTokens("open", openTokens)
+      metrics.usageTokens("delivered", balance.delivered.tokens)
+      metrics.usageTokens("waiting", balance.waiting.tokens)
+      metrics.usageTokens("acknowledged", balance.acknowledged.tokens)
+      metrics.usageTokens("set_aside", balance.setAside.tokens)
+    })
+    yield* report.pipe(
+      Effect.andThen(Effect.sleep(balanceInterval)),
+      Effect.forever,
+      Effect.forkScoped({ startImmediately: true })
+    )
+
+    return UsageMeter.of({
+      open: () => {
+        const startedAt = clock.currentTimeMillisUnsafe()
+        const tally = makeTally(++slots, recordId(startedAt), startedAt)
+        running.set(tally.recordId, tally)
+        journal.opened(tally)
+        someRun.openUnsafe()
+        return tally
+      },
+      close: (tally, end) =>
+        Effect.suspend(() => {
+          const known = running.get(tally.recordId)
+          if (known === undefined) return Effect.void
+          running.delete(tally.recordId)
+          return journal.closed(known.slot, closedRecord(tally, end, clock.currentTimeMillisUnsafe()))
+        })
+    })
+  })
+)

@@ -1,0 +1,88 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer } from "effect"
+import { TestClock } from "effect/testing"
+import * as JournalMeter from "../../src/layers/JournalMeter.ts"
+import * as MemoryJournal from "../../src/layers/MemoryJournal.ts"
+import { UsageJournal } from "../../src/services/UsageJournal.ts"
+import { UsageMeter } from "../../src/services/UsageMeter.ts"
+import { configLayer, figuresLayer, identity, UsageFigures } from "../suites/usageSupport.ts"
+
+const layer = JournalMeter.layer.pipe(
+  Layer.provideMerge(MemoryJournal.layer),
+  Layer.provideMerge(Layer.merge(figuresLayer, configLayer({ billing_endpoint: "http://billing.test" })))
+)
+
+describe("JournalMeter", () => {
+  it.effect("writes one record of a stream that has ended", () =>
+    Effect.gen(function*() {
+      const meter = yield* UsageMeter
+      const journal = yield* UsageJournal
+      const tally = meter.open()
+      tally.identity = identity({ tenant: "acme", modelId: "qwen-7b" })
+      tally.tokens += 3
+      tally.chunks += 3
+      tally.bytes += 40
+      tally.ttftMillis = 12.4
+      yield* TestClock.adjust("2 seconds")
+      yield* meter.close(tally, { outcome: "completed", grpcStatus: 0 })
+      const batch = yield* journal.nextBatch(10)
+      assert.deepStrictEqual(batch?.records, [{
+        record_id: tally.recordId,
+        trace_id: "trace",
+        model_id: "qwen-7b",
+        adapter: "",
+        tenant: "acme",
+        player_id: "p1",
+        prompt_chars: 4,
+        tokens_generated: 3,
+        chunks: 3,
+        bytes: 40,
+        notices: 0,
+        token_source: "chunk",
+        outcome: "completed",
+        grpc_status: 0,
+        replays: 0,
+        held_ms: 0,
+        ttft_ms: 12,
+        started_at: "1970-01-01T00:00:00.000Z",
+        ended_at: "1970-01-01T00:00:02.000Z",
+        sidecar_id: journal.sidecarId()
+      }])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("writes a stream that is closed twice once", () =>
+    Effect.gen(function*() {
+      const meter = yield* UsageMeter
+      const journal = yield* UsageJournal
+      const tally = meter.open()
+      tally.tokens = 7
+      yield* meter.close(tally, { outcome: "cancelled", grpcStatus: 1 })
+      yield* meter.close(tally, { outcome: "completed", grpcStatus: 0 })
+      const { delivered } = yield* journal.balance
+      assert.deepStrictEqual(delivered, { records: 1, tokens: 7 })
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("mints time-ordered UUIDv7 record ids that differ", () =>
+    Effect.gen(function*() {
+      const meter = yield* UsageMeter
+      const ids = Array.from({ length: 10_000 }, () => meter.open().recordId)
+      assert.strictEqual(new Set(ids).size, 10_000)
+      assert.deepStrictEqual(ids.toSorted(), ids)
+      for (const id of ids) assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("tells the metrics where the tokens are", () =>
+    Effect.gen(function*() {
+      const meter = yield* UsageMeter
+      const figures = yield* UsageFigures
+      const first = meter.open()
+      first.tokens = 5
+      yield* meter.close(first, { outcome: "completed", grpcStatus: 0 })
+      meter.open().tokens = 2
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual(figures.tokens.get("delivered"), 5)
+      assert.strictEqual(figures.tokens.get("waiting"), 5)
+      assert.strictEqual(figures.tokens.get("open"), 2)
+      assert.strictEqual(figures.records.get("open"), 1)
+    }).pipe(Effect.provide(layer)))
+})

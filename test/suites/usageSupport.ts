@@ -1,0 +1,120 @@
+import { Context, Effect, Layer, Schema } from "effect"
+import { Metrics } from "../../src/services/Metrics.ts"
+import { Settings, SidecarConfig } from "../../src/services/SidecarConfig.ts"
+import type { JournalRecord } from "../../src/services/UsageJournal.ts"
+import type { Outcome, StreamIdentity } from "../../src/services/UsageRecord.ts"
+
+/** What the usage figures were last set to, and how often each event happened. */
+export class UsageFigures extends Context.Service<UsageFigures, {
+  readonly records: Map<string, number>
+  readonly tokens: Map<string, number>
+  readonly reports: Map<string, number>
+  readonly journalErrors: Map<string, number>
+  lag: number
+}>()("test/UsageFigures") {}
+
+const bump = (map: Map<string, number>, key: string) => void map.set(key, (map.get(key) ?? 0) + 1)
+
+/** Metrics whose usage figures can be looked at. */
+export const figuresLayer: Layer.Layer<Metrics | UsageFigures> = Layer.effectContext(Effect.sync(() => {
+  const figures = UsageFigures.of({
+    records: new Map(),
+    tokens: new Map(),
+    reports: new Map(),
+    journalErrors: new Map(),
+    lag: 0
+  })
+  const nothing = () => undefined
+  const metrics = Metrics.of({
+    streamStarted: nothing,
+    streamEnded: nothing,
+    handled: nothing,
+    tokens: nothing,
+    modelTokens: () => ({ add: nothing }),
+    firstToken: nothing,
+    interToken: nothing,
+    streamOverhead: nothing,
+    cancelPropagated: nothing,
+    gatewaySendError: nothing,
+    workerState: nothing,
+    workerConnectionError: nothing,
+    workerReconnected: nothing,
+    workerSaturated: nothing,
+    heldStreams: nothing,
+    queuedStreams: nothing,
+    replayed: nothing,
+    circuitState: nothing,
+    metadataRejected: nothing,
+    malformedFrame: nothing,
+    usageRecords: (state, count) => void figures.records.set(state, count),
+    usageTokens: (state, count) => void figures.tokens.set(state, count),
+    usageReport: (result) => bump(figures.reports, result),
+    usageLag: (seconds) => {
+      figures.lag = seconds
+    },
+    journalError: (operation) => bump(figures.journalErrors, operation),
+    activeStreams: () => 0,
+    scrape: Effect.succeed({ contentType: "text/plain", body: "" }),
+    figures: Effect.succeed({})
+  })
+  return Context.make(Metrics, metrics).pipe(Context.add(UsageFigures, figures))
+}))
+
+export interface MeteringOptions {
+  readonly billing_endpoint?: string
+  readonly batch_interval_secs?: number
+  readonly offline_queue_size?: number
+  readonly journal_path?: string
+  readonly durability?: "crash" | "power-loss"
+}
+
+export const configLayer = (metering: MeteringOptions): Layer.Layer<SidecarConfig> =>
+  Layer.effect(
+    SidecarConfig,
+    Schema.decodeUnknownEffect(Settings)({
+      server: {},
+      health: {},
+      reload: {},
+      circuit_breaker: {},
+      metering,
+      observability: {}
+    }).pipe(Effect.orDie)
+  )
+
+export const identity = (part: Partial<StreamIdentity> = {}): StreamIdentity => ({
+  traceId: "trace",
+  modelId: "qwen-7b",
+  adapter: "",
+  tenant: "acme",
+  playerId: "p1",
+  promptChars: 4,
+  priority: 0,
+  ...part
+})
+
+let made = 0
+/** A closed record; times in milliseconds since the epoch. */
+export const record = (
+  tokens: number,
+  part: { readonly id?: string; readonly tenant?: string; readonly outcome?: Outcome; readonly endedAt?: number } = {}
+): JournalRecord => ({
+  record_id: part.id ?? `r${String(++made).padStart(8, "0")}`,
+  trace_id: "trace",
+  model_id: "qwen-7b",
+  adapter: "",
+  tenant: part.tenant ?? "acme",
+  player_id: "p1",
+  prompt_chars: 4,
+  tokens_generated: tokens,
+  chunks: tokens,
+  bytes: tokens * 12,
+  notices: 0,
+  token_source: "chunk",
+  outcome: part.outcome ?? "completed",
+  grpc_status: 0,
+  replays: 0,
+  held_ms: 0,
+  ttft_ms: 5,
+  started_at: new Date((part.endedAt ?? 1000) - 10).toISOString(),
+  ended_at: new Date(part.endedAt ?? 1000).toISOString()
+})
