@@ -1,0 +1,244 @@
+/**
+ * `npm run bench -- [paced] [spread] [burst] [short] [rate] [latency] [rss] [start] [loop] [options]`
+ *
+ * Runs the sidecar as shipped and its baselines side by side: the same worker, the same load, the proxies taking turns in
+ * every round, and prints the CPU that each proxy used per unit of work. The budgets are those of docs/benchmarks.md.
+ *
+ * Options: `--rounds N` (3) · `--seconds N` (4) per measurement · `--only a,b` some of the proxies ·
+ * `--wire grpc-js` a column for the sidecar on grpc-js · `--profile` where the CPU of one proxy goes (the sidecar, or the
+ * first of `--only`) · `--strict` exit code 1 when a budget is not met.
+ */
+import { fork } from "node:child_process"
+import { mkdtempSync, rmSync } from "node:fs"
+import { cpus, tmpdir } from "node:os"
+import { join } from "node:path"
+import { parseArgs } from "node:util"
+import { canPin, loadAverage, PEER_CORE, pin } from "./machine.ts"
+import { summarize } from "./profile.ts"
+import { missing, type Place, type Proxy, type ProxyName, start } from "./proxies.ts"
+import { costTable, costVerdicts, median, met, type Rounds, show, table, type Verdict, verdictLine } from "./report.ts"
+import * as Scenario from "./scenarios.ts"
+
+const costs = {
+  paced: { run: Scenario.paced, unit: "token", budgets: { "grpc-js": 0.7, splice: 1.35, nginx: 1.5 } },
+  spread: { run: Scenario.spread, unit: "token", budgets: {} },
+  burst: { run: Scenario.burst, unit: "token", budgets: { "grpc-js": 0.5 } },
+  short: { run: Scenario.short, unit: "stream", budgets: { "grpc-js": 0.6 } },
+  // 10,000 streams a second where the splice makes 11,600.
+  rate: { run: Scenario.rate, unit: "stream", budgets: { splice: 1.16 } }
+} as const
+type CostName = keyof typeof costs
+const isCost = (name: string): name is CostName => name in costs
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    rounds: { type: "string", default: "3" },
+    seconds: { type: "string", default: "4" },
+    only: { type: "string" },
+    wire: { type: "string" },
+    profile: { type: "boolean", default: false },
+    strict: { type: "boolean", default: false }
+  }
+})
+const others = ["latency", "rss", "start", "loop"]
+const names = positionals.length > 0 ? positionals : ["paced", "burst", "short"]
+const unknown = names.filter((name) => !isCost(name) && !others.includes(name))
+if (unknown.length > 0) {
+  console.error(
+    `bench: no figure is called ${unknown.join(", ")}; there are: ${[...Object.keys(costs), ...others].join(" ")}`
+  )
+  process.exit(64)
+}
+const rounds = Number(options.rounds)
+const timing: Scenario.Timing = { seconds: Number(options.seconds), warmup: 2 }
+const known: ReadonlyArray<ProxyName> = ["sidecar", "sidecar-grpc-js", "grpc-js", "splice", "nginx"]
+const wanted = options.only === undefined
+  ? known.filter((name) => name !== "sidecar-grpc-js" || options.wire === "grpc-js")
+  : known.filter((name) => options.only?.split(",").includes(name))
+
+const dir = mkdtempSync(join(tmpdir(), "sidecar-bench-"))
+const place: Place = { dir, socket: join(dir, "worker.sock"), instrument: false }
+const verdicts: Array<Verdict> = []
+
+const startWorker = async (): Promise<() => void> => {
+  const child = fork(join(import.meta.dirname, "worker.ts"), [place.socket])
+  if (child.pid !== undefined) pin(child.pid, PEER_CORE)
+  await new Promise((resolve) => child.once("message", resolve))
+  return () => child.kill("SIGKILL")
+}
+
+const progress = (text: string): void => {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
+}
+
+/** Each proxy in turn, `rounds` times. */
+const inRounds = async <A>(
+  figure: string,
+  proxies: ReadonlyArray<Proxy>,
+  measure: (proxy: Proxy) => Promise<A>
+): Promise<Rounds<A>> => {
+  const out = new Map<ProxyName, Array<A>>(proxies.map(({ name }) => [name, []]))
+  for (let round = 1; round <= rounds; round++) {
+    for (const proxy of proxies) {
+      progress(`${figure}: round ${round} of ${rounds}, ${proxy.name}`)
+      out.get(proxy.name)?.push(await measure(proxy))
+    }
+  }
+  progress("")
+  return out
+}
+
+const measureCosts = async (figure: CostName, proxies: ReadonlyArray<Proxy>): Promise<void> => {
+  const { run, unit, budgets } = costs[figure]
+  for (const proxy of proxies) await run(proxy, { seconds: 1, warmup: 2 })
+  const measured = await inRounds(figure, proxies, (proxy) => run(proxy, timing))
+  console.log(`\n### ${figure}\n\n${costTable(unit, measured)}`)
+  verdicts.push(...costVerdicts(figure, measured, budgets))
+}
+
+const measureLatency = async (proxies: ReadonlyArray<Proxy>): Promise<void> => {
+  const added = await inRounds("latency", proxies, async (proxy) => {
+    const direct = await Scenario.latency({ path: place.socket }, timing)
+    const through = await Scenario.latency(proxy.address, timing)
+    return {
+      tokenP50: through.tokenP50 - direct.tokenP50,
+      tokenP99: through.tokenP99 - direct.tokenP99,
+      firstP50: through.firstP50 - direct.firstP50
+    }
+  })
+  const of = (all: ReadonlyArray<Scenario.Latency>, key: keyof Scenario.Latency): number =>
+    median(all.map((one) => one[key]))
+  console.log(`\n### latency, ms added to the direct way\n\n${
+    table(
+      ["proxy", "token p50", "token p99", "first token p50"],
+      [...added].map((
+        [name, all]
+      ) => [name, show(of(all, "tokenP50")), show(of(all, "tokenP99")), show(of(all, "firstP50"))])
+    )
+  }`)
+  const mine = added.get("sidecar")
+  if (mine === undefined) return
+  verdicts.push(
+    { figure: "latency, token p50", value: of(mine, "tokenP50"), budget: 0.1, unit: "ms" },
+    { figure: "latency, token p99", value: of(mine, "tokenP99"), budget: 1, unit: "ms" },
+    { figure: "latency, first token p50", value: of(mine, "firstP50"), budget: 0.3, unit: "ms" }
+  )
+}
+
+/** For figures that need a process of their own: started, measured, stopped. */
+const fresh = async <A>(name: ProxyName, at: Place, measure: (proxy: Proxy) => Promise<A>): Promise<A> => {
+  progress(name)
+  const proxy = await start(name, at)
+  try {
+    return await measure(proxy)
+  } finally {
+    await proxy.stop()
+    progress("")
+  }
+}
+
+const measureRss = async (present: ReadonlyArray<ProxyName>): Promise<void> => {
+  const rows: Array<Array<string>> = []
+  for (const name of present) {
+    const memory = await fresh(name, place, (proxy) => Scenario.rss(proxy, timing))
+    rows.push([name, memory.idle.toFixed(0), memory.paced.toFixed(0), memory.stalled.toFixed(0)])
+    if (name !== "sidecar") continue
+    verdicts.push(
+      { figure: "rss, idle", value: memory.idle, budget: 80, unit: "MiB" },
+      { figure: "rss, 200 paced streams", value: memory.paced, budget: 128, unit: "MiB" },
+      { figure: "rss, 1000 stalled readers", value: memory.stalled, budget: 256, unit: "MiB" }
+    )
+  }
+  console.log(`\n### rss, MiB\n\n${table(["proxy", "idle", "200 paced", "1000 stalled"], rows)}`)
+}
+
+const measureStart = async (present: ReadonlyArray<ProxyName>): Promise<void> => {
+  const rows: Array<Array<string>> = []
+  for (const name of present) {
+    const millis: Array<number> = []
+    for (let round = 0; round < Math.max(3, rounds); round++) {
+      millis.push(await fresh(name, place, (proxy) => Promise.resolve(proxy.startMillis)))
+    }
+    rows.push([name, median(millis).toFixed(0), Math.max(...millis).toFixed(0)])
+    if (name === "sidecar") verdicts.push({ figure: "start", value: median(millis), budget: 1000, unit: "ms" })
+  }
+  console.log(
+    `\n### start, ms from the spawn to the first token of a stream\n\n${table(["proxy", "median", "slowest"], rows)}`
+  )
+}
+
+const measureLoop = async (present: ReadonlyArray<ProxyName>): Promise<void> => {
+  const rows: Array<Array<string>> = []
+  for (const name of present.filter((name) => name !== "nginx")) {
+    const delays = await fresh(name, { ...place, instrument: true }, (proxy) => Scenario.loop(proxy, timing))
+    rows.push([name, show(delays.p50), show(delays.p99), show(delays.p999), show(delays.max)])
+    if (name === "sidecar") verdicts.push({ figure: "loop, p99.9", value: delays.p999, budget: 5, unit: "ms" })
+  }
+  console.log(
+    `\n### loop, ms of delay: 500 streams open, 200 ends a second\n\n${
+      table(["proxy", "p50", "p99", "p99.9", "max"], rows)
+    }`
+  )
+}
+
+const profileOne = async (name: ProxyName): Promise<void> => {
+  for (const figure of names.filter(isCost)) {
+    await fresh(name, { ...place, instrument: true }, async (proxy) => {
+      await costs[figure].run(proxy, { seconds: 1, warmup: 2 })
+      const file = join(tmpdir(), `${name}-${figure}.cpuprofile`)
+      await proxy.ask({ ask: "profile-start" })
+      const cost = await costs[figure].run(proxy, { seconds: timing.seconds, warmup: 0 })
+      await proxy.ask({ ask: "profile-stop", file })
+      console.log(`\n### ${figure}, ${name}: ${show(cost.micros)} µs (with the profiler's own cost); ${file}\n`)
+      console.log(summarize(file).join("\n"))
+    })
+  }
+}
+
+const main = async (): Promise<void> => {
+  for (const name of wanted) {
+    const why = missing(name)
+    if (why !== undefined) console.log(`without ${name}: ${why}`)
+  }
+  const present = wanted.filter((name) => missing(name) === undefined)
+  console.log(
+    `${
+      cpus()[0]?.model ?? "?"
+    }, ${cpus().length} cores, Node ${process.versions.node}, load average ${loadAverage()}; ` +
+      (canPin ? "proxies on one core, worker and load on another" : "nothing is pinned: no taskset, or one core")
+  )
+  if (options.profile) {
+    const [first] = present
+    if (first !== undefined) await profileOne(first)
+    return
+  }
+  const warm = names.some((name) => isCost(name) || name === "latency")
+  const proxies: Array<Proxy> = []
+  try {
+    if (warm) { for (const name of present) proxies.push(await start(name, place)) }
+    for (const name of names) {
+      if (isCost(name)) await measureCosts(name, proxies)
+      else if (name === "latency") await measureLatency(proxies)
+    }
+  } finally {
+    for (const proxy of proxies) await proxy.stop()
+  }
+  for (const name of names) {
+    if (name === "rss") await measureRss(present)
+    else if (name === "start") await measureStart(present)
+    else if (name === "loop") await measureLoop(present)
+  }
+  if (verdicts.length > 0) console.log(`\n${verdicts.map(verdictLine).join("\n")}`)
+  console.log(`load average at the end ${loadAverage()}`)
+}
+
+pin(process.pid, PEER_CORE)
+const stopWorker = await startWorker()
+try {
+  await main()
+} finally {
+  stopWorker()
+  rmSync(dir, { recursive: true, force: true })
+}
+if (options.strict && !verdicts.every(met)) process.exitCode = 1

@@ -1,0 +1,168 @@
+/** The proxies that run side by side: each a process of its own in front of the same worker. */
+import { type ChildProcess, spawn } from "node:child_process"
+import { existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs"
+import * as net from "node:net"
+import { join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
+import type { Ask, Told } from "./instrument.ts"
+import { type Address, Load } from "./load.ts"
+import { childrenOf, has, pinned, PROXY_CORE } from "./machine.ts"
+
+export type ProxyName = "sidecar" | "sidecar-grpc-js" | "grpc-js" | "splice" | "nginx"
+
+/** A proxy that serves. */
+export interface Proxy {
+  readonly name: ProxyName
+  readonly address: Address
+  /** All of its processes. */
+  readonly pids: ReadonlyArray<number>
+  /** Milliseconds from the spawn to the first token of a stream. */
+  readonly startMillis: number
+  /** Asks the preloaded instrument; only for Node proxies started with `instrument`. */
+  readonly ask: (ask: Ask) => Promise<Told>
+  readonly stop: () => Promise<void>
+}
+
+export interface Place {
+  /** A folder for logs and journals. */
+  readonly dir: string
+  /** The worker's socket. */
+  readonly socket: string
+  readonly instrument: boolean
+}
+
+const here = import.meta.dirname
+const sidecarMain = process.env["BENCH_SIDECAR"] ?? join(here, "../src/main.ts")
+
+/** Why a proxy cannot take part, if so. */
+export const missing = (name: ProxyName): string | undefined => {
+  if (name === "nginx") return has("nginx") ? undefined : "nginx is not installed"
+  if (name.startsWith("sidecar")) return existsSync(sidecarMain) ? undefined : `${sidecarMain} is not there`
+  return undefined
+}
+
+const freePort = (): Promise<number> =>
+  new Promise((resolve) => {
+    const server = net.createServer()
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address()
+      server.close(() => resolve(address === null || typeof address === "string" ? 0 : address.port))
+    })
+  })
+
+const nginxConfig = (dir: string, port: number, socket: string): string => `
+${process.getuid?.() === 0 ? "user root;" : ""}
+daemon off;
+worker_processes 1;
+pid ${dir}/nginx.pid;
+error_log ${dir}/nginx-error.log warn;
+events { worker_connections 4096; }
+http {
+  access_log ${dir}/nginx-access.log;
+  client_body_temp_path ${dir}/nginx-body;
+  proxy_temp_path ${dir}/nginx-proxy;
+  fastcgi_temp_path ${dir}/nginx-fastcgi;
+  uwsgi_temp_path ${dir}/nginx-uwsgi;
+  scgi_temp_path ${dir}/nginx-scgi;
+  keepalive_requests 10000000;
+  upstream worker { server unix:${socket}; keepalive 64; keepalive_requests 10000000; }
+  server {
+    listen 127.0.0.1:${port} http2 backlog=4096;
+    http2_max_concurrent_streams 4096;
+    client_max_body_size 0;
+    location / { grpc_pass grpc://worker; grpc_read_timeout 3600s; grpc_send_timeout 3600s; }
+  }
+}
+`
+
+const commandOf = (name: ProxyName, place: Place, port: number, dir: string): readonly [string, Array<string>] => {
+  const preload = place.instrument ? ["--import", join(here, "instrument.ts")] : []
+  switch (name) {
+    case "grpc-js":
+      return [process.execPath, [...preload, join(here, "grpcjs-passthrough.ts"), String(port), place.socket]]
+    case "splice":
+      return [process.execPath, [...preload, join(here, "http2-splice.ts"), String(port), place.socket]]
+    case "nginx": {
+      const file = join(dir, "nginx.conf")
+      writeFileSync(file, nginxConfig(dir, port, place.socket))
+      return ["nginx", ["-c", file, "-e", join(dir, "nginx-error.log")]]
+    }
+    default:
+      return [process.execPath, [...preload, sidecarMain]]
+  }
+}
+
+/** One 1-token stream through the proxy; whether it arrived whole. */
+const probe = async (address: Address): Promise<boolean> => {
+  const load = await Load.connect(address).catch(() => undefined)
+  if (load === undefined) return false
+  const whole = await new Promise<boolean>((resolve) => {
+    const limit = setTimeout(() => resolve(false), 1000)
+    load.start({ kind: "short", tokens: 1, gapMillis: 0 }, {
+      onEnd: (complete) => {
+        clearTimeout(limit)
+        resolve(complete)
+      }
+    })
+  })
+  void load.close()
+  return whole
+}
+
+const answer = (child: ChildProcess, ask: Ask): Promise<Told> =>
+  new Promise((resolve) => {
+    child.once("message", (told: Told) => resolve(told))
+    child.send(ask)
+  })
+
+/** Starts a proxy and waits until it has carried a stream. */
+export const start = async (name: ProxyName, place: Place): Promise<Proxy> => {
+  const port = await freePort()
+  const metricsPort = await freePort()
+  const dir = join(place.dir, `${name}-${port}`)
+  mkdirSync(dir)
+  const log = join(dir, "log")
+  const output = openSync(log, "w")
+  const [command, args] = pinned(PROXY_CORE, ...commandOf(name, place, port, dir))
+  const spawned = performance.now()
+  const child = spawn(command, args, {
+    cwd: dir,
+    stdio: ["ignore", output, output, ...(name === "nginx" ? [] : ["ipc" as const])],
+    env: {
+      ...process.env,
+      NODE_ENV: "production",
+      SIDECAR_BIND_ADDR: `127.0.0.1:${port}`,
+      SIDECAR_WORKER_UDS: `unix://${place.socket}`,
+      SIDECAR_METRICS_HOST: "127.0.0.1",
+      SIDECAR_METRICS_PORT: String(metricsPort),
+      SIDECAR_JOURNAL_PATH: join(dir, "usage.sqlite"),
+      SIDECAR_LOG_FORMAT: "json",
+      ...(name === "sidecar-grpc-js" ? { SIDECAR_WIRE: "grpc-js" } : {})
+    }
+  })
+  const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()))
+  const address = { port }
+  while (!(await probe(address))) {
+    if (child.exitCode !== null || performance.now() - spawned > 20_000) {
+      child.kill("SIGKILL")
+      const lines = readFileSync(log, "utf8").split("\n").slice(-12)
+      throw new Error(`${name} does not serve; its last words:\n${lines.join("\n")}`)
+    }
+    await sleep(5)
+  }
+  const startMillis = performance.now() - spawned
+  const pid = child.pid ?? 0
+  return {
+    name,
+    address,
+    pids: [pid, ...childrenOf(pid)],
+    startMillis,
+    ask: (ask) => answer(child, ask),
+    stop: async () => {
+      child.kill("SIGTERM")
+      const hard = setTimeout(() => child.kill("SIGKILL"), 5000)
+      await exited
+      clearTimeout(hard)
+    }
+  }
+}

@@ -1,0 +1,167 @@
+/** What is measured, one function per figure; each drives one proxy once. */
+import { setTimeout as sleep } from "node:timers/promises"
+import type { LoopDelays } from "./instrument.ts"
+import { type Address, Load } from "./load.ts"
+import { cpuMicros, rssMiB } from "./machine.ts"
+import type { Proxy } from "./proxies.ts"
+import { nowMicros, type Plan } from "./token.ts"
+
+export interface Timing {
+  /** Seconds that are measured. */
+  readonly seconds: number
+  /** Seconds before, in which caches and the compiler warm up. */
+  readonly warmup: number
+}
+
+/** CPU per unit of work, and how much work was done. */
+export interface Cost {
+  /** Microseconds of the proxy's CPU per token or per stream. */
+  readonly micros: number
+  /** Tokens or streams a second, by the wall clock. */
+  readonly rate: number
+  /** Share of one core that the proxy used. */
+  readonly busy: number
+  /** Streams that did not get what they should have. */
+  readonly broken: number
+}
+
+/** Measures CPU while `work()` grows. */
+const costOf = async (proxy: Proxy, load: Load, work: () => number, timing: Timing): Promise<Cost> => {
+  await sleep(timing.warmup * 1000)
+  const [cpu, done, at] = [cpuMicros(proxy.pids), work(), performance.now()]
+  await sleep(timing.seconds * 1000)
+  const used = cpuMicros(proxy.pids) - cpu
+  const did = work() - done
+  const seconds = (performance.now() - at) / 1000
+  return { micros: used / did, rate: did / seconds, busy: used / 1e6 / seconds, broken: load.broken }
+}
+
+const endless = async (proxy: Proxy, streams: number, plan: Plan, timing: Timing): Promise<Cost> => {
+  const load = await Load.connect(proxy.address)
+  for (let i = 0; i < streams; i++) load.start(plan)
+  const cost = await costOf(proxy, load, () => load.tokens, timing)
+  await load.close()
+  return cost
+}
+
+/** 200 streams of 50 tokens a second, ten streams' tokens each millisecond: CPU per token. */
+export const paced = (proxy: Proxy, timing: Timing): Promise<Cost> =>
+  endless(proxy, 200, { kind: "paced", rate: 50 }, timing)
+
+/** The same with a token each 100 µs: every token wakes the proxy, and what is measured is mostly the kernel. */
+export const spread = (proxy: Proxy, timing: Timing): Promise<Cost> =>
+  endless(proxy, 200, { kind: "paced", rate: 50, spread: true }, timing)
+
+/** 32 streams as fast as they go: CPU per token. */
+export const burst = (proxy: Proxy, timing: Timing): Promise<Cost> => endless(proxy, 32, { kind: "burst" }, timing)
+
+const inTurns = async (proxy: Proxy, concurrency: number, plan: Plan, timing: Timing): Promise<Cost> => {
+  const load = await Load.connect(proxy.address)
+  let over = false
+  const next = (): void => {
+    if (!over) load.start(plan, { onEnd: next })
+  }
+  for (let i = 0; i < concurrency; i++) next()
+  const cost = await costOf(proxy, load, () => load.completed, timing)
+  over = true
+  await load.close()
+  return cost
+}
+
+/** Streams of one request and 16 tokens, 2 ms apart, 32 at a time: CPU per stream. */
+export const short = (proxy: Proxy, timing: Timing): Promise<Cost> =>
+  inTurns(proxy, 32, { kind: "short", tokens: 16, gapMillis: 2 }, timing)
+
+/** Streams of one request and one token, 64 at a time, as fast as they go: CPU per stream. */
+export const rate = (proxy: Proxy, timing: Timing): Promise<Cost> =>
+  inTurns(proxy, 64, { kind: "short", tokens: 1, gapMillis: 0 }, timing)
+
+export const percentile = (values: ReadonlyArray<number>, share: number): number => {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
+}
+
+/** Milliseconds from the worker's write to the gateway's read, and from the request to its first token. */
+export interface Latency {
+  readonly tokenP50: number
+  readonly tokenP99: number
+  readonly firstP50: number
+}
+
+/** A quiet load: 20 streams of 20 tokens a second, and 50 new one-token streams a second. */
+export const latency = async (address: Address, timing: Timing): Promise<Latency> => {
+  const load = await Load.connect(address)
+  let measuring = false
+  const tokens: Array<number> = []
+  const firsts: Array<number> = []
+  for (let i = 0; i < 20; i++) {
+    load.start({ kind: "paced", rate: 20 }, {
+      onLatency: (micros) => {
+        if (measuring) tokens.push(micros / 1000)
+      }
+    })
+  }
+  const opener = setInterval(() => {
+    const started = nowMicros()
+    load.start({ kind: "short", tokens: 1, gapMillis: 0 }, {
+      onLatency: () => {
+        if (measuring) firsts.push((nowMicros() - started) / 1000)
+      }
+    })
+  }, 20)
+  await sleep(timing.warmup * 1000)
+  measuring = true
+  await sleep(timing.seconds * 1000)
+  clearInterval(opener)
+  await load.close()
+  return { tokenP50: percentile(tokens, 0.5), tokenP99: percentile(tokens, 0.99), firstP50: percentile(firsts, 0.5) }
+}
+
+/** MiB that stay resident. */
+export interface Memory {
+  readonly idle: number
+  readonly paced: number
+  readonly stalled: number
+}
+
+const peakRss = async (proxy: Proxy, seconds: number): Promise<number> => {
+  let peak = 0
+  for (let i = 0; i < seconds * 5; i++) {
+    peak = Math.max(peak, rssMiB(proxy.pids))
+    await sleep(200)
+  }
+  return peak
+}
+
+/** Idle, with 200 paced streams, and with 1000 readers that stopped while the worker goes on: the peak of each. */
+export const rss = async (proxy: Proxy, timing: Timing): Promise<Memory> => {
+  await sleep(2000)
+  const idle = rssMiB(proxy.pids)
+  const flowing = await Load.connect(proxy.address)
+  for (let i = 0; i < 200; i++) flowing.start({ kind: "paced", rate: 50 })
+  const paced = await peakRss(proxy, 2 * timing.seconds)
+  await flowing.close()
+  await sleep(500)
+  const stuck = await Load.connect(proxy.address, { stalled: true })
+  for (let i = 0; i < 1000; i++) stuck.start({ kind: "burst" })
+  const stalled = await peakRss(proxy, 4 * timing.seconds)
+  await stuck.close()
+  return { idle, paced, stalled }
+}
+
+/** 500 open streams of a token a second while 200 others end each second: delays of the proxy's event loop. */
+export const loop = async (proxy: Proxy, timing: Timing): Promise<LoopDelays> => {
+  const load = await Load.connect(proxy.address)
+  for (let i = 0; i < 500; i++) load.start({ kind: "paced", rate: 1 })
+  const opener = setInterval(() => {
+    load.start({ kind: "short", tokens: 1, gapMillis: 0 })
+  }, 5)
+  await sleep(timing.warmup * 1000)
+  await proxy.ask({ ask: "loop-start" })
+  await sleep(2 * timing.seconds * 1000)
+  const told = await proxy.ask({ ask: "loop-stop" })
+  clearInterval(opener)
+  await load.close()
+  if (told.told !== "loop") throw new Error("the instrument did not answer")
+  return told.delays
+}
