@@ -48,7 +48,7 @@ const banner = (report) => {
   by("banner").className = "banner " + tone
   fill("banner",
     el("h2", {}, word, el("small", { textContent: told })),
-    r.detail ? el("p", {}, r.reason ? label(r.reason + ": ") : null, r.detail) : null,
+    r.detail ? el("p", {}, r.reason !== word ? label(r.reason + ": ") : null, r.detail) : null,
     r.remedy ? el("p", {}, label("What to do: "), r.remedy) : null,
     next || back ? el("p", { className: "soft", textContent: next || back }) : null)
   const colour = { ok: "#1a9a4f", warn: "#d98a00", bad: "#d33" }[tone]
@@ -89,8 +89,8 @@ const tiles = (report) => {
     .filter(Boolean).join(", ")
   const ratio = recent.success_ratio
   const ended = recent.success + recent.failed
-  const stuck = usage.set_aside > 0 || report.readiness.journal?.status === "failing" ||
-    usage.waiting >= usage.queue_size
+  const journal = report.readiness.journal
+  const stuck = usage.set_aside > 0 || journal?.status === "failing" || usage.waiting >= usage.queue_size
   fill("tiles",
     tile("Tokens a second", rate(tokens.per_second), "", count(tokens.total) + " since start",
       { chart: spark(tokens.history), tone: "wide" }),
@@ -100,8 +100,8 @@ const tiles = (report) => {
       ended === 0 ? "no stream ended, " + over : recent.failed + " of " + count(ended) + " failed, " + over,
       { tone: ratio === null || ratio >= 0.99 ? "" : ratio >= 0.9 ? "alert warn" : "alert bad" }),
     tile("First token, p50", seconds(first.p50), "", "p95 " + seconds(first.p95) + ", " + over),
-    tile("Usage records waiting", count(usage.waiting), "",
-      usage.billing ? usage.waiting > 0 ? "oldest " + span(usage.lag_seconds) : "all delivered" : "kept, nowhere to report",
+    tile("Usage waiting", count(usage.waiting), "",
+      journal?.status === "failing" ? "journal " + journal.reason + ", " + count(journal.unsaved) + " in memory" : usage.billing ? usage.waiting > 0 ? "oldest " + span(usage.lag_seconds) : "all delivered" : "kept, nowhere to report",
       { tone: stuck ? "alert bad" : "" }))
 }
 const tag = (text, tone) => el("span", { className: "tag " + tone, textContent: text })

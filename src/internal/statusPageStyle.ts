@@ -24,7 +24,7 @@ background:var(--tone-bg,var(--card));padding:16px 18px}
 .bad{--tone:var(--bad);--tone-bg:var(--bad-bg)}
 .note{margin-top:12px}
 .note.banner{padding:10px 14px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(190px,1fr));gap:12px;margin:12px 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(160px,1fr));gap:12px;margin:12px 0}
 .tile,.card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px;min-width:0}
 .tile h3,.card h3{margin:0 0 6px;font-size:13px;font-weight:600;color:var(--soft)}
 .tile .big{font-size:28px;line-height:1.15;font-weight:650;white-space:nowrap}
