@@ -1,0 +1,43 @@
+import { NodeServices } from "@effect/platform-node"
+import { Effect, Layer } from "effect"
+import { CliConfig, CliOutput, Command, GlobalFlag } from "effect/cli"
+import { check } from "./cli/check.ts"
+import { ExitCode, quietly, report } from "./cli/exit.ts"
+import { predict } from "./cli/predict.ts"
+import { daemon, run } from "./cli/run.ts"
+import { status } from "./cli/status.ts"
+import { worker } from "./cli/worker.ts"
+import { version } from "./internal/version.ts"
+
+const root = Command.make("sidecar", {}, () => daemon).pipe(
+  Command.withDescription("A resilient gRPC sidecar beside an LLM inference worker. Without a command it runs."),
+  Command.withSubcommands([run, check, status, predict, worker])
+)
+
+/** "…; did you mean worker?" */
+const inOneLine = (message: string): string =>
+  message
+    .replace(/\s*Did you mean this\?\s*([\s\S]+)$/, (_, names: string) =>
+      `; did you mean ${names.split(/\s+/).join(" or ")}?`)
+    .replace(/\s*\n\s*/g, " ")
+
+/** A wrong command line is answered in one line, not with a page of help. */
+const presenter: CliOutput.Presenter = {
+  present: (event) => {
+    if (event._tag !== "InvalidInvocation") return CliOutput.defaultPresenter.present(event)
+    return Effect.sync(() => {
+      const lines = event.errors.map(({ message }) => `sidecar: ${inOneLine(message)}`)
+      lines.push(`Try: ${event.commandPath.join(" ")} --help`)
+      process.stderr.write(`${lines.join("\n")}\n`)
+    })
+  }
+}
+
+const builtIns = [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions]
+
+/** The whole command line, on the arguments of this process. Failures are told on stderr before it fails. */
+export const program = Command.run(root, { version }).pipe(
+  Effect.catchTag("ShowHelp", ({ errors }) => errors.length > 0 ? Effect.fail(quietly(ExitCode.usage)) : Effect.void),
+  Effect.tapCause(report),
+  Effect.provide(Layer.mergeAll(NodeServices.layer, CliConfig.layer({ builtIns }), CliOutput.layerPresenter(presenter)))
+)

@@ -1,0 +1,135 @@
+import { Clock, Effect, Schedule } from "effect"
+import { Command, Flag } from "effect/cli"
+import type { CallFailed } from "../internal/aiClient.ts"
+import { CliExit, ExitCode, quietly } from "./exit.ts"
+import { connect, explain, type Peer, peerFlags } from "./peer.ts"
+import { duration, onStdout, print, printLine } from "./terminal.ts"
+
+type Payload = Readonly<Record<string, string>>
+
+const CLEAR_SCREEN = "\u001B[H\u001B[2J"
+/** A status that takes longer than this is none. */
+const DEADLINE_SECONDS = 5
+
+const isSidecar = (payload: Payload): boolean => payload.status === "ok" && payload.worker_state !== undefined
+
+const notASidecar = (address: string): CliExit =>
+  new CliExit({
+    code: ExitCode.unavailable,
+    message: `${address} answers, but it is not a sidecar (a worker?); name the sidecar's address with --addr`
+  })
+
+const ask = ({ address, client }: Peer): Effect.Effect<Payload, CliExit> =>
+  client.control("sidecar.status", {}, { deadlineSeconds: DEADLINE_SECONDS }).pipe(
+    Effect.catchTag("CallFailed", (error: CallFailed) => Effect.fail(explain(error, address))),
+    Effect.flatMap(({ payload }) => isSidecar(payload) ? Effect.succeed(payload) : Effect.fail(notASidecar(address)))
+  )
+
+const number = (payload: Payload, key: string): number => Number(payload[key] ?? 0)
+
+const ago = (now: number, iso: string | undefined): string => duration((now - Date.parse(iso ?? "")) / 1000)
+
+const tints: Readonly<Record<string, (text: string) => string>> = {
+  Connected: onStdout.green,
+  Reloading: onStdout.yellow,
+  Connecting: onStdout.yellow,
+  Disconnected: onStdout.red
+}
+
+const worker = (payload: Payload, now: number): ReadonlyArray<readonly [string, string]> => {
+  const state = payload.worker_state ?? ""
+  const until = payload.worker_until === undefined
+    ? ""
+    : `, back in about ${ago(Date.parse(payload.worker_until), new Date(now).toISOString())}`
+  const attempt = payload.worker_attempt === undefined ? "" : ` (attempt ${payload.worker_attempt})`
+  const retry = payload.worker_retry_at === undefined
+    ? ""
+    : `in ${duration((Date.parse(payload.worker_retry_at) - now) / 1000)}${attempt}`
+  return [
+    ["worker", `${(tints[state] ?? onStdout.bold)(state)} for ${ago(now, payload.worker_since)}${until}`],
+    ["reason", [payload.worker_reason, payload.worker_detail].filter((part) => part !== undefined).join(": ")],
+    ["remedy", payload.worker_remedy ?? ""],
+    ["next try", retry]
+  ]
+}
+
+const requests = (payload: Payload): string => {
+  const [ok, failed] = [
+    number(payload, "sidecar_requests_success_total"),
+    number(payload, "sidecar_requests_failed_total")
+  ]
+  const ratio = ok + failed === 0 ? "" : `, ${(100 * ok / (ok + failed)).toFixed(1)} % success`
+  return `${number(payload, "sidecar_requests_total")} in all: ${ok} completed, ${failed} failed, `
+    + `${number(payload, "sidecar_requests_cancelled_total")} cancelled${ratio}`
+}
+
+/** The answer of `sidecar.status` as a table for people; a row without a value is left out. */
+export const render = (payload: Payload, now: number): string => {
+  const draining = payload.draining === "true" ? onStdout.yellow(", draining") : ""
+  const rows: ReadonlyArray<readonly [string, string]> = [
+    ["sidecar", `${payload.version ?? ""}, up ${duration(number(payload, "uptime_secs"))}${draining}`],
+    ...worker(payload, now),
+    [
+      "streams",
+      `${number(payload, "streams_in_flight")} in flight, ${number(payload, "streams_held")} held, `
+      + `${number(payload, "sidecar_streams_queued")} queued`
+    ],
+    ["requests", requests(payload)],
+    ["tokens", String(number(payload, "tokens"))],
+    ["usage", payload.usage_waiting === undefined ? "" : `${payload.usage_waiting} records wait to be reported`],
+    ["gRPC", payload.bind_addr ?? ""],
+    ["metrics", payload.metrics_addr === undefined ? "" : `http://${payload.metrics_addr}/metrics`],
+    ["socket", payload.worker_uds ?? ""]
+  ]
+  return rows.filter(([, value]) => value !== "")
+    .map(([name, value]) => `${onStdout.dim(name.padEnd(9))} ${value}`)
+    .map((line) => line.split("\n").join(" "))
+    .join("\n")
+}
+
+const once = (peer: Peer, json: boolean) =>
+  Effect.gen(function*() {
+    const payload = yield* ask(peer)
+    yield* printLine(json ? JSON.stringify(payload) : render(payload, yield* Clock.currentTimeMillis))
+    return payload
+  })
+
+const watch = (peer: Peer, json: boolean) =>
+  ask(peer).pipe(
+    Effect.matchEffect({
+      onFailure: (error) =>
+        Effect.succeed(json ? JSON.stringify({ status: "error", message: error.message }) : error.message),
+      onSuccess: (payload) =>
+        json
+          ? Effect.succeed(JSON.stringify(payload))
+          : Effect.map(Clock.currentTimeMillis, (now) => render(payload, now))
+    }),
+    Effect.flatMap((text) => print(!json && process.stdout.isTTY ? `${CLEAR_SCREEN}${text}\n` : `${text}\n`)),
+    Effect.repeat(Schedule.spaced("1 second"))
+  )
+
+/**
+ * `sidecar status`: what a running sidecar says of itself. Exit code 0 when its worker is connected, 1 when it is not,
+ * 69 when no sidecar answers.
+ */
+export const status = Command.make(
+  "status",
+  {
+    ...peerFlags,
+    json: Flag.Boolean("json").pipe(Flag.withDescription("Print JSON for programs"), Flag.withDefault(false)),
+    watch: Flag.Boolean("watch").pipe(
+      Flag.withAlias("w"),
+      Flag.withDescription("Ask again each second, until Ctrl-C"),
+      Flag.withDefault(false)
+    )
+  },
+  (given) =>
+    Effect.gen(function*() {
+      const peer = yield* connect(given)
+      if (given.watch) return yield* Effect.asVoid(watch(peer, given.json))
+      const payload = yield* once(peer, given.json)
+      if (payload.worker_state !== "Connected") return yield* quietly(ExitCode.failure)
+    }).pipe(Effect.scoped)
+).pipe(
+  Command.withDescription("Ask a running sidecar how it is; exit code 0: worker connected, 1: not, 69: no sidecar")
+)

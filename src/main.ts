@@ -1,0 +1,9 @@
+#!/usr/bin/env node
+import { NodeRuntime } from "@effect/platform-node"
+import { program } from "./cli.ts"
+import { teardown } from "./cli/exit.ts"
+import { endOnSecondSignal, tolerateBrokenPipe } from "./cli/process.ts"
+
+endOnSecondSignal()
+tolerateBrokenPipe()
+NodeRuntime.runMain(program, { teardown, disableErrorReporting: true })
