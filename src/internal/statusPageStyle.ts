@@ -47,6 +47,7 @@ thead + tbody td,thead th{white-space:nowrap}
 tbody th{color:var(--soft)}
 .tag{display:inline-block;border-radius:5px;padding:0 7px;color:var(--tone);background:var(--tone-bg)}
 a{color:var(--accent)}
+@media (max-width:1060px){.wide{grid-column:1/-1}}
 @media (max-width:560px){main,header{padding-left:12px;padding-right:12px}.tiles{grid-template-columns:1fr 1fr;gap:8px}
 .tile{padding:10px 12px}.tile .big{font-size:22px}.banner h2{font-size:20px}.banner h2 small{display:block;margin:2px 0 0}
 .card{padding:12px}header .soft:last-child{margin-left:0}}
