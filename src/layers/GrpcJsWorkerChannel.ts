@@ -1,0 +1,99 @@
+import * as grpc from "@grpc/grpc-js"
+import { Clock, Deferred, Effect, Exit, Layer, type Scope } from "effect"
+import { connect, type Connected } from "../internal/grpcJsConnect.ts"
+import { identity } from "../internal/grpcJsMessages.ts"
+import { toGrpcJs } from "../internal/grpcJsMetadata.ts"
+import { endUnsent } from "../internal/grpcJsStatus.ts"
+import { type GrpcJsCallOwner, GrpcJsWorkerCall } from "../internal/grpcJsWorkerCall.ts"
+import { monotonicMillis } from "../internal/monotonic.ts"
+import { socketPath } from "../internal/socketAddress.ts"
+import { socketWatch } from "../internal/socketWatch.ts"
+import { SidecarConfig } from "../services/SidecarConfig.ts"
+import type { CallStart, WorkerCall } from "../services/Wire.ts"
+import { LinkError, WorkerChannel, type WorkerLink } from "../services/WorkerChannel.ts"
+
+/** A longer deadline makes grpc-js throw from a timer; nobody waits for a year. */
+const MAX_TIMEOUT_MILLIS = 365 * 24 * 3600 * 1000
+
+/** A call that could not be opened. */
+const unsent: WorkerCall = { write: () => true, halfClose: () => {}, resume: () => {}, cancel: () => {} }
+
+/** Completes when the channel leaves READY; from then on the client opens nothing and reconnects to nothing. */
+const watchGone = ({ alive, client }: Connected, path: string): Deferred.Deferred<LinkError> => {
+  const gone = Deferred.makeUnsafe<LinkError>()
+  client.getChannel().watchConnectivityState(grpc.connectivityState.READY, Number.POSITIVE_INFINITY, () => {
+    const error = alive()
+      ? new LinkError({ fault: "GoingAway", detail: "worker said GOAWAY" })
+      : new LinkError({ fault: "LinkBroken", detail: `connection to ${path} closed` })
+    Deferred.doneUnsafe(gone, Exit.succeed(error))
+    // Not within grpc-js's own change of state. Running calls go on.
+    queueMicrotask(() => client.close())
+  })
+  return gone
+}
+
+const start = (client: grpc.Client, { metadata, path, timeoutMillis }: CallStart) => {
+  const options = timeoutMillis === undefined
+    ? {}
+    : { deadline: Date.now() + Math.min(timeoutMillis, MAX_TIMEOUT_MILLIS) }
+  try {
+    return client.makeBidiStreamRequest(path, identity, identity, toGrpcJs(metadata), options)
+  } catch {
+    // A closed client, or metadata that grpc-js refuses.
+    return undefined
+  }
+}
+
+const makeLink = (path: string, maxMessageBytes: number): Effect.Effect<WorkerLink, LinkError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const now = monotonicMillis(yield* Clock.Clock)
+    const connected = yield* connect(path, maxMessageBytes)
+    const gone = watchGone(connected, path)
+    let heardAt = now()
+    let openCalls = 0
+    const owner: GrpcJsCallOwner = {
+      maxMessageBytes,
+      heard: () => {
+        heardAt = now()
+      },
+      closed: () => {
+        openCalls--
+      }
+    }
+    return {
+      open: (call, listener) => {
+        const stream = Deferred.isDoneUnsafe(gone) ? undefined : start(connected.client, call)
+        if (stream === undefined) {
+          listener.onEnd(endUnsent)
+          return unsent
+        }
+        openCalls++
+        return new GrpcJsWorkerCall(stream, call.encoding, listener, owner)
+      },
+      gone: Deferred.await(gone),
+      lastHeardAt: () => heardAt,
+      openCalls: () => openCalls
+    }
+  })
+
+/**
+ * The hop to the worker by `@grpc/grpc-js`: the reference. One client a dial, and none of grpc-js's own reconnecting or
+ * retrying.
+ *
+ * **Gotchas**
+ *
+ * A status other than OK that comes right behind messages may overtake those that grpc-js has received and not yet
+ * handed over; reading ahead makes that rare, and only `Http2WorkerChannel` makes it impossible.
+ */
+export const layer: Layer.Layer<WorkerChannel, never, SidecarConfig> = Layer.effect(
+  WorkerChannel,
+  Effect.gen(function*() {
+    const { server } = yield* SidecarConfig
+    const path = socketPath(server.worker_uds)
+    return WorkerChannel.of({
+      dial: makeLink(path, server.max_message_bytes),
+      addressChanges: socketWatch(path),
+      address: `unix://${path}`
+    })
+  })
+)
