@@ -14,3 +14,13 @@ export const commandOf = (message: Uint8Array): string | undefined => {
   })
   return valid ? command : undefined
 }
+
+/** The methods of AiTraining: carried, never looked into. */
+export const AI_TRAINING_METHODS = [
+  "StartTraining",
+  "GetTrainingStatus",
+  "CancelTraining",
+  "ListTrainingJobs",
+  "ExecuteCustomScript",
+  "CancelCustomScript"
+] as const
