@@ -1,0 +1,48 @@
+import { type BindAddress, formatBindAddress, parseBindAddress } from "../../services/Address.ts"
+import type { Settings } from "../../services/SidecarConfig.ts"
+
+/** A mistake that no key shows by itself. `keys`: who takes part; it is told at the first of them that was set. */
+export interface Contradiction {
+  readonly keys: readonly [string, ...ReadonlyArray<string>]
+  readonly message: string
+}
+
+const wildcards: ReadonlySet<string> = new Set(["0.0.0.0", "::"])
+
+const sharePort = (a: BindAddress, b: BindAddress): boolean =>
+  a._tag === "Tcp" && b._tag === "Tcp" && a.port !== 0 && a.port === b.port &&
+  (a.host === b.host || wildcards.has(a.host) || wildcards.has(b.host))
+
+const same = (a: BindAddress, b: BindAddress): boolean =>
+  a._tag === "Unix" ? b._tag === "Unix" && a.path === b.path : b._tag === "Tcp" && a.host === b.host && sharePort(a, b)
+
+/** Finds settings that are right one by one and wrong together. */
+export const contradictions = ({ observability, server }: Settings): ReadonlyArray<Contradiction> => {
+  const found: Array<Contradiction> = []
+  const { tls_cert, tls_client_ca, tls_key } = server
+  if ((tls_cert === undefined) !== (tls_key === undefined)) {
+    const [set, missing] = tls_cert === undefined ? ["tls_key", "tls_cert"] as const : ["tls_cert", "tls_key"] as const
+    found.push({ keys: [set, missing], message: `is set without ${missing}; set both, or none for plaintext` })
+  }
+  if (tls_client_ca !== undefined && tls_cert === undefined && tls_key === undefined) {
+    found.push({
+      keys: ["tls_client_ca", "tls_cert", "tls_key"],
+      message: "is set without tls_cert and tls_key; client certificates need TLS: set all three"
+    })
+  }
+  const listed = typeof server.bind_addr === "string" ? [server.bind_addr] : server.bind_addr
+  const addresses = listed.map(parseBindAddress).filter((address) => address !== undefined)
+  addresses.forEach((address, index) => {
+    if (addresses.slice(0, index).some((other) => same(address, other))) {
+      found.push({ keys: ["bind_addr"], message: `${formatBindAddress(address)} is listed twice` })
+    }
+  })
+  const metrics: BindAddress = { _tag: "Tcp", host: observability.metrics_host, port: observability.metrics_port }
+  if (addresses.some((address) => sharePort(address, metrics))) {
+    found.push({
+      keys: ["metrics_port", "bind_addr", "metrics_host"],
+      message: `port ${metrics.port} is both metrics_port's and bind_addr's; each needs its own`
+    })
+  }
+  return found
+}

@@ -1,0 +1,108 @@
+import { Effect, Layer, Logger, References, type Scope } from "effect"
+import { jsonLine, logEntry, prettyLine } from "../internal/logLine.ts"
+import { type Settings, SidecarConfig } from "../services/SidecarConfig.ts"
+
+/** Where lines go: `process.stdout`, or a test's own. */
+export interface LogStream {
+  write(text: string): unknown
+  readonly isTTY?: boolean | undefined
+  on?(event: "error", listener: () => void): unknown
+  off?(event: "error", listener: () => void): unknown
+}
+
+/** How to log. */
+export interface LoggingOptions {
+  /** Default: `"info"`. */
+  readonly level?: Settings["observability"]["log_level"] | undefined
+  /** Default: `"pretty"` when the stream is a terminal, else `"json"`. */
+  readonly format?: Settings["observability"]["log_format"] | undefined
+  /** Default: `process.stdout`. */
+  readonly stream?: LogStream | undefined
+  /** Colours in the pretty format. Default: when the stream is a terminal and `NO_COLOR` is not set. */
+  readonly color?: boolean | undefined
+}
+
+const levels = { trace: "Trace", debug: "Debug", info: "Info", warn: "Warn", error: "Error" } as const
+
+const urgent: ReadonlySet<string> = new Set(["Warn", "Error", "Fatal"])
+
+const ignore = (): void => {}
+
+/** Characters that may wait for the end of the turn. */
+const maxPending = 65_536
+
+/**
+ * Lines of one turn of the event loop leave in one write: an access log must not cost a system call per stream. A
+ * warning leaves at once, and so does everything that waits when the scope or the process ends. A stream that fails
+ * (whoever read our log is gone) loses lines, it does not end the daemon.
+ */
+const makeWriter = Effect.fnUntraced(function*(
+  stream: LogStream
+): Effect.fn.Return<(line: string, now: boolean) => void, never, Scope.Scope> {
+  let pending = ""
+  let scheduled: NodeJS.Immediate | undefined
+  const flush = (): void => {
+    clearImmediate(scheduled)
+    scheduled = undefined
+    const text = pending
+    pending = ""
+    if (text !== "") stream.write(text)
+  }
+  yield* Effect.acquireRelease(
+    Effect.sync(() => {
+      // Once for each stream, and for its whole life: the last write may fail after our scope has closed.
+      stream.off?.("error", ignore)
+      stream.on?.("error", ignore)
+      process.on("exit", flush)
+    }),
+    () =>
+      Effect.sync(() => {
+        flush()
+        process.off("exit", flush)
+      })
+  )
+  return (line, now) => {
+    pending += line + "\n"
+    if (now || pending.length > maxPending) flush()
+    else scheduled ??= setImmediate(flush)
+  }
+})
+
+/** The logger and the level of {@link LoggingOptions}; replaces every other logger. */
+export const layerWith = (options?: LoggingOptions): Layer.Layer<never> => {
+  const stream: LogStream = options?.stream ?? process.stdout
+  const terminal = stream.isTTY === true
+  const color = options?.color ?? (terminal && process.env["NO_COLOR"] === undefined)
+  const pretty = (options?.format ?? (terminal ? "pretty" : "json")) === "pretty"
+  const logger = Effect.map(
+    makeWriter(stream),
+    (write) =>
+      Logger.make<unknown, void>(({ cause, date, fiber, logLevel, message }) => {
+        const entry = logEntry({
+          time: date,
+          level: logLevel,
+          message,
+          annotations: fiber.getRef(References.CurrentLogAnnotations),
+          spans: fiber.getRef(References.CurrentLogSpans),
+          cause
+        })
+        write(pretty ? prettyLine(entry, color) : jsonLine(entry), urgent.has(logLevel))
+      })
+  )
+  return Layer.merge(
+    Logger.layer([logger, Logger.tracerLogger]),
+    Layer.succeed(References.MinimumLogLevel, levels[options?.level ?? "info"])
+  )
+}
+
+/** Logs as `log_level` and `log_format` say; `options` go before them. */
+export const layerConfigured = (
+  options?: Pick<LoggingOptions, "stream" | "color">
+): Layer.Layer<never, never, SidecarConfig> =>
+  Layer.unwrap(
+    Effect.map(SidecarConfig, ({ observability }) =>
+      layerWith({ ...options, level: observability.log_level, format: observability.log_format }))
+  )
+
+/** {@link layerConfigured} on stdout. */
+export const layer: Layer.Layer<never, never, SidecarConfig> = layerConfigured()

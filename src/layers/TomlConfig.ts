@@ -1,0 +1,149 @@
+import { NodeFileSystem } from "@effect/platform-node"
+import { Effect, FileSystem, Layer, type PlatformError, Result } from "effect"
+import { resolve as resolvePath } from "node:path"
+import { type Reading, readSettings, readToml } from "../internal/config/document.ts"
+import { type Env, readEnvironment } from "../internal/config/environment.ts"
+import { fileVariable } from "../internal/config/keys.ts"
+import { type Origins, resolve } from "../internal/config/resolve.ts"
+import {
+  ConfigError,
+  type ConfigProblem,
+  type PartialSettings,
+  type Settings,
+  SidecarConfig
+} from "../services/SidecarConfig.ts"
+
+export type { Origins } from "../internal/config/resolve.ts"
+
+/** The file that is read when `SIDECAR_CONFIG` names none. */
+export const defaultFile = "sidecar.toml"
+
+/** Where settings are looked for. */
+export interface LoadOptions {
+  /** A file that must exist; goes before `SIDECAR_CONFIG`. Default: what the environment says. */
+  readonly file?: string | undefined
+  /** Default: the environment of this process. */
+  readonly env?: Env | undefined
+  /** What a relative file name is relative to. Default: the working directory of this process. */
+  readonly cwd?: string | undefined
+}
+
+/** The settings in force, and where they come from. */
+export interface Loaded {
+  readonly settings: Settings
+  /** By key: `"default"`, the file's name as in `file`, or the environment variable. */
+  readonly origins: Origins
+  /** The file that was read, as it was named; `undefined` when there is none. */
+  readonly file: string | undefined
+  /** One line each, for the log: variables that look like a slip. */
+  readonly warnings: ReadonlyArray<string>
+  /** Variables that start with `SIDECAR_` and mean nothing to us. */
+  readonly ignored: ReadonlyArray<string>
+}
+
+const fail = (problems: ReadonlyArray<ConfigProblem>): Effect.Effect<never, ConfigError> => {
+  const [first = { source: "settings", message: "unusable" }, ...rest] = problems
+  return Effect.fail(new ConfigError({ problems: [first, ...rest] }))
+}
+
+const mistake = (problem: ConfigProblem): Reading => ({ values: new Map(), problems: [problem] })
+
+const decodeText = (name: string, bytes: Uint8Array): Reading => {
+  try {
+    return readToml(name, new TextDecoder("utf-8", { fatal: true }).decode(bytes))
+  } catch {
+    return mistake({ source: name, message: "is not UTF-8 text; save it as UTF-8" })
+  }
+}
+
+const whyUnreadable = ({ reason }: PlatformError.PlatformError): string => {
+  switch (reason._tag) {
+    case "NotFound":
+      return "does not exist"
+    case "PermissionDenied":
+      return "may not be read by this user; give it read permission"
+    case "BadResource":
+      return "is not a file"
+    default:
+      return `cannot be read (${reason._tag})`
+  }
+}
+
+interface Place {
+  readonly name: string
+  /** Who named it; `undefined`: nobody did, and it may be missing. */
+  readonly namedBy: string | undefined
+}
+
+const placeOf = (file: string | undefined, env: Env): Place => {
+  const variable = env[fileVariable]
+  if (file !== undefined) return { name: file, namedBy: file }
+  return variable === undefined || variable === ""
+    ? { name: defaultFile, namedBy: undefined }
+    : { name: variable, namedBy: fileVariable }
+}
+
+const unreadable = ({ name, namedBy }: Place, why: string): Reading =>
+  mistake(
+    namedBy === fileVariable
+      ? { source: namedBy, message: `${name} ${why}; name a TOML file, or unset it to read ./${defaultFile}` }
+      : { source: name, message: why }
+  )
+
+/** `undefined`: there is no file, and nobody asked for one. */
+const readFile = Effect.fnUntraced(function*(place: Place, cwd: string) {
+  const fs = yield* FileSystem.FileSystem
+  return yield* fs.readFile(resolvePath(cwd, place.name)).pipe(
+    Effect.map((bytes): Reading | undefined => decodeText(place.name, bytes)),
+    Effect.catch((error) =>
+      Effect.succeed(
+        error.reason._tag === "NotFound" && place.namedBy === undefined
+          ? undefined
+          : unreadable(place, whyUnreadable(error))
+      )
+    )
+  )
+})
+
+/**
+ * Reads the file that `SIDECAR_CONFIG` names (it must exist) or `./sidecar.toml` (it need not), lays the environment's
+ * `SIDECAR_<KEY>` over it, and checks everything. Fails with every mistake of both at once.
+ */
+export const load = Effect.fn("TomlConfig.load")(
+  function*(options?: LoadOptions): Effect.fn.Return<Loaded, ConfigError, FileSystem.FileSystem> {
+    const env = options?.env ?? process.env
+    const place = placeOf(options?.file, env)
+    const document = yield* readFile(place, options?.cwd ?? process.cwd())
+    const environment = readEnvironment(env)
+    const file = document === undefined ? undefined : place.name
+    const resolved = resolve([
+      ...(document === undefined || file === undefined ? [] : [{ reading: document, origin: () => file }]),
+      { reading: environment, origin: (key) => key.env }
+    ])
+    if (Result.isFailure(resolved)) return yield* fail(resolved.failure)
+    return { ...resolved.success, file, warnings: environment.warnings, ignored: environment.ignored }
+  }
+)
+
+/** Checks an object and fills in the defaults, as {@link load} does for a file. */
+export const settingsFrom = (partial: PartialSettings): Effect.Effect<Settings, ConfigError> => {
+  const resolved = resolve([{ reading: readSettings("settings", { ...partial }), origin: () => "settings" }])
+  return Result.isFailure(resolved) ? fail(resolved.failure) : Effect.succeed(resolved.success.settings)
+}
+
+/** The settings of file and environment; warnings are logged. Reads with Node, needs nothing. */
+export const layerWith = (options?: LoadOptions): Layer.Layer<SidecarConfig, ConfigError> =>
+  Layer.effect(
+    SidecarConfig,
+    load(options).pipe(
+      Effect.tap(({ warnings }) => Effect.forEach(warnings, (line) => Effect.logWarning(line))),
+      Effect.map(({ settings }) => settings)
+    )
+  ).pipe(Layer.provide(NodeFileSystem.layer))
+
+/** {@link layerWith} the environment and the working directory of this process. */
+export const layer: Layer.Layer<SidecarConfig, ConfigError> = layerWith()
+
+/** An embedder's settings, without file or environment: any part of them, the rest are the defaults. */
+export const layerFrom = (partial: PartialSettings = {}): Layer.Layer<SidecarConfig, ConfigError> =>
+  Layer.effect(SidecarConfig, settingsFrom(partial))
