@@ -42,6 +42,19 @@ const refusal = (code: number, message: string, reason: string, retryAfterMillis
 const broken = (code: number, message: string, reason: string, delivered: number, extra: Metadata = noMetadata) =>
   Status.make(code, message, { "cy-reason": reason, "cy-chunks-delivered": String(delivered), ...extra })
 
+/** What the gateway's user has seen must not be asked for again; before the first token it may. */
+const lost = (delivered: number, retryAfterMillis: number): GrpcStatus => {
+  const message = `Worker connection lost after ${delivered} tokens`
+  if (delivered > 0) {
+    return broken(Code.UNAVAILABLE, message, "worker_lost", delivered, { "cy-safe-to-retry": "false" })
+  }
+  const status = refusal(Code.UNAVAILABLE, message, "worker_lost", retryAfterMillis)
+  return {
+    ...status,
+    metadata: { ...status.metadata, "cy-chunks-delivered": "0", "cy-safe-to-retry": "true" }
+  }
+}
+
 const seconds = (millis: number): string => String(Math.max(1, Math.ceil(millis / 1000)))
 
 /** The status a gateway sees for an end that the sidecar decided. */
@@ -110,13 +123,7 @@ export const statusOf = (error: StreamError): GrpcStatus => {
     case "GatewayGone":
       return Status.make(Code.CANCELLED, "Cancelled by the gateway", { "cy-reason": "cancelled" })
     case "WorkerLost":
-      return broken(
-        Code.UNAVAILABLE,
-        `Worker connection lost after ${error.delivered} tokens`,
-        "worker_lost",
-        error.delivered,
-        { "cy-safe-to-retry": "false" }
-      )
+      return lost(error.delivered, error.retryAfterMillis)
     case "Truncated":
       return broken(
         Code.DATA_LOSS,

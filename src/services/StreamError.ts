@@ -1,5 +1,5 @@
 import { Data } from "effect"
-import type { Status } from "./Wire.ts"
+import type { Departure, Status } from "./Wire.ts"
 
 /**
  * Why the sidecar itself ends or refuses a stream. Each tag has one gRPC status and one stable `cy-reason`, given in one
@@ -69,13 +69,13 @@ export class DeadlineExceeded extends Data.TaggedError("DeadlineExceeded")<{ rea
 
 /** The gateway cancelled, or its connection is gone. */
 export class GatewayGone extends Data.TaggedError("GatewayGone")<{
-  readonly departure: "cancelled" | "vanished"
+  readonly departure: Departure
 }> {}
 
-/** The link to the worker broke and the stream cannot be sent again. */
+/** The link to the worker broke and the stream cannot be sent again. `delivered`: token chunks the gateway has. */
 export class WorkerLost extends Data.TaggedError("WorkerLost")<{
   readonly delivered: number
-  readonly tokens: number
+  readonly retryAfterMillis: number
 }> {}
 
 /** The worker said OK without `end_of_stream` (`truncated`), or without any frame (`empty_stream`). */

@@ -1,12 +1,12 @@
 import type {
   JournalRecord,
-  OpenCounts,
   OpenStream,
   SetAsideRecord,
   Settlement,
   UsageBalance,
   UsageBatch
 } from "../../services/UsageJournal.ts"
+import { type OpenCounts, unpackCounts } from "./counts.ts"
 import { merge, mergeKey, startMerge, sumOf } from "./merge.ts"
 import type { UsageGroup, UsageStore } from "./store.ts"
 
@@ -25,6 +25,8 @@ export interface Retention {
 /** What a journal knows when it begins. */
 export interface Beginning {
   readonly sidecarId: string
+  /** The session was in the file already: a writer that was started again. */
+  readonly resumed: boolean
   /** The last group of this session that is in the file; 0 for a new session. */
   readonly sequence: number
   /** Streams that a process before us left open, closed now as `interrupted`. */
@@ -115,7 +117,7 @@ export const makeLedger = (store: UsageStore, options: {
         let found = 0
         if (!same) {
           const { counts, streams } = store.open()
-          const bySlot = new Map(counts.map((row) => [row.slot, row]))
+          const bySlot = new Map(unpackCounts(counts).map((row) => [row.slot, row]))
           const aliveAt = Number(store.meta("alive_at") ?? 0)
           const closed = streams.map((stream) => interrupted(stream, bySlot.get(stream.slot), aliveAt))
           for (const record of closed) store.add(record)
@@ -128,6 +130,7 @@ export const makeLedger = (store: UsageStore, options: {
         }
         return {
           sidecarId: known ?? sidecarId,
+          resumed: same,
           sequence: Number(store.meta("sequence") ?? 0),
           interrupted: found
         }

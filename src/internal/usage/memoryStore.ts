@@ -1,4 +1,4 @@
-import type { JournalRecord, OpenCounts, OpenStream, Sum } from "../../services/UsageJournal.ts"
+import type { JournalRecord, OpenStream, Sum } from "../../services/UsageJournal.ts"
 import { isMerged, mergeKey } from "./merge.ts"
 import type { TotalName, UsageStore } from "./store.ts"
 
@@ -53,7 +53,7 @@ export const makeMemoryStore = (): UsageStore => {
   const meta = new Map<string, string>()
   const totals = new Map<TotalName, Sum>()
   const openStreams = new Map<number, OpenStream>()
-  let openCounts: ReadonlyArray<OpenCounts> = []
+  let openCounts: Float64Array = new Float64Array(0)
   const details = new Rows()
   const merged = new Rows()
   const growing = new Map<string, JournalRecord>()
@@ -105,7 +105,7 @@ export const makeMemoryStore = (): UsageStore => {
     open: () => ({ streams: [...openStreams.values()], counts: openCounts }),
     clearOpen: () => {
       openStreams.clear()
-      openCounts = []
+      openCounts = new Float64Array(0)
     },
     add: queue,
     oldest: (limit, kind) => {

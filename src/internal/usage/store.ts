@@ -1,4 +1,4 @@
-import type { JournalRecord, OpenCounts, OpenStream, Sum } from "../../services/UsageJournal.ts"
+import type { JournalRecord, OpenStream, Sum } from "../../services/UsageJournal.ts"
 
 /**
  * What is handed to the store in one transaction. Groups of one `session` (one life of the process) are numbered without
@@ -14,7 +14,7 @@ export interface UsageGroup {
   readonly ended: ReadonlyArray<number>
   readonly closed: ReadonlyArray<JournalRecord>
   /** `undefined`: the last checkpoint stays. */
-  readonly counts: ReadonlyArray<OpenCounts> | undefined
+  readonly counts: Float64Array | undefined
 }
 
 /** Sums that are kept for ever, by name. */
@@ -34,8 +34,8 @@ export interface UsageStore {
 
   readonly saveOpen: (streams: ReadonlyArray<OpenStream>) => void
   readonly dropOpen: (slots: ReadonlyArray<number>) => void
-  readonly saveCounts: (counts: ReadonlyArray<OpenCounts>) => void
-  readonly open: () => { readonly streams: ReadonlyArray<OpenStream>; readonly counts: ReadonlyArray<OpenCounts> }
+  readonly saveCounts: (counts: Float64Array) => void
+  readonly open: () => { readonly streams: ReadonlyArray<OpenStream>; readonly counts: Float64Array }
   readonly clearOpen: () => void
 
   /** Appends to the queue. */

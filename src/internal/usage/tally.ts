@@ -1,4 +1,4 @@
-import type { JournalRecord, OpenCounts } from "../../services/UsageJournal.ts"
+import type { JournalRecord } from "../../services/UsageJournal.ts"
 import type { UsageEnd, UsageTally } from "../../services/UsageMeter.ts"
 
 /** A tally, and what the meter knows about it. */
@@ -29,21 +29,6 @@ export const makeTally = (slot: number, recordId: string, startedAt: number): Ta
   identified: false,
   savedBytes: 0,
   savedReplays: 0
-})
-
-const whole = (millis: number | undefined): number => millis === undefined ? -1 : Math.round(millis)
-
-export const countsOf = (tally: Tally): OpenCounts => ({
-  slot: tally.slot,
-  tokens: tally.tokens,
-  promptTokens: tally.promptTokens ?? -1,
-  chunks: tally.chunks,
-  bytes: tally.bytes,
-  notices: tally.notices,
-  replays: tally.replays,
-  heldMillis: Math.round(tally.heldMillis),
-  ttftMillis: whole(tally.ttftMillis),
-  byWorker: tally.tokenSource === "worker" ? 1 : 0
 })
 
 /** The record of a stream that has ended at `endedAt` (milliseconds since the epoch). */

@@ -1,0 +1,79 @@
+/** A stream that waits for a place at the worker. */
+export interface Queued {
+  /** Lower numbers first, as the worker's own scheduler orders them. */
+  readonly priority: number
+  /** A place is taken in its name. */
+  admitted(): void
+}
+
+/**
+ * The places at the worker (`[server] max_worker_streams`). Without a cap every stream finds one at once. A place is
+ * given back when the worker's side of its stream has ended.
+ */
+export class PlaceQueue {
+  readonly #places: number
+  readonly #maxQueued: number
+  readonly #onSize: (size: number) => void
+  /** By priority, each in the order of arrival. */
+  readonly #queues = new Map<number, Set<Queued>>()
+  #taken = 0
+  #size = 0
+
+  /** `places` 0: no cap. */
+  constructor(places: number, maxQueued: number, onSize: (size: number) => void) {
+    this.#places = places === 0 ? Number.POSITIVE_INFINITY : places
+    this.#maxQueued = maxQueued
+    this.#onSize = onSize
+  }
+
+  get size(): number {
+    return this.#size
+  }
+
+  /** A place at once, if one is free and nobody waits. */
+  tryTake(): boolean {
+    if (this.#taken >= this.#places || this.#size > 0) return false
+    this.#taken++
+    return true
+  }
+
+  /** Waits for a place; `false` when too many wait already. */
+  enter(stream: Queued): boolean {
+    if (this.#size >= this.#maxQueued) return false
+    const queue = this.#queues.get(stream.priority)
+    if (queue === undefined) this.#queues.set(stream.priority, new Set([stream]))
+    else queue.add(stream)
+    this.#size++
+    this.#onSize(this.#size)
+    return true
+  }
+
+  /** Waits no more, without a place. */
+  leave(stream: Queued): void {
+    const queue = this.#queues.get(stream.priority)
+    if (queue?.delete(stream) !== true) return
+    if (queue.size === 0) this.#queues.delete(stream.priority)
+    this.#size--
+    this.#onSize(this.#size)
+  }
+
+  /** A place is free again. */
+  giveBack(): void {
+    this.#taken--
+    const next = this.#next()
+    if (next === undefined) return
+    this.leave(next)
+    this.#taken++
+    next.admitted()
+  }
+
+  #next(): Queued | undefined {
+    let best: number | undefined
+    for (const priority of this.#queues.keys()) {
+      if (best === undefined || priority < best) best = priority
+    }
+    const queue = best === undefined ? undefined : this.#queues.get(best)
+    for (const stream of queue ?? []) return stream
+    return undefined
+  }
+}

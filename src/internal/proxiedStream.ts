@@ -1,0 +1,569 @@
+import type { Metrics, ModelTokens } from "../services/Metrics.ts"
+import * as Status from "../services/Status.ts"
+import * as E from "../services/StreamError.ts"
+import type { UsageEnd, UsageTally } from "../services/UsageMeter.ts"
+import type {
+  CallEnd,
+  Departure,
+  FrameBatch,
+  Metadata,
+  ReplyListener,
+  RequestListener,
+  ServerCall,
+  Status as GrpcStatus,
+  WorkerCall
+} from "../services/Wire.ts"
+import type { WorkerLink } from "../services/WorkerChannel.ts"
+import type { WorkerConnection } from "../services/WorkerConnection.ts"
+import { PREFIX_BYTES } from "./frames.ts"
+import { first } from "./metadata.ts"
+import { peekBatch, type PeekOptions, ReplyPeek } from "./peek.ts"
+import type { PlaceQueue, Queued } from "./placeQueue.ts"
+import { noticeFrame, ReplayedFrames } from "./replayedFrames.ts"
+import { anonymous, peekRequest } from "./requestIdentity.ts"
+import { RequestLog } from "./requestLog.ts"
+import { outcomeOf, statusOf } from "./streamStatus.ts"
+import type { Waiting, WaitingRoom } from "./waitingRoom.ts"
+import type { Watchdog, Watched } from "./watchdog.ts"
+
+/** How an opening at the worker went, for the circuit breaker. */
+export type Opening = "succeeded" | "failed" | "ignored"
+
+/** What all streams share. Times are milliseconds. */
+export interface StreamEnv {
+  readonly watchdog: Watchdog
+  readonly room: WaitingRoom
+  readonly places: PlaceQueue
+  readonly connection: WorkerConnection["Service"]
+  readonly metrics: Metrics["Service"]
+  readonly peek: PeekOptions
+  readonly onOpening: (opening: Opening, link: WorkerLink | undefined) => void
+  readonly holdMillis: number
+  readonly holdOnDisconnectMillis: number
+  readonly holdNotice: string
+  readonly queueMillis: number
+  readonly firstTokenMillis: number
+  readonly idleMillis: number
+  readonly slowReaderMillis: number
+  readonly replayMaxBytes: number
+  readonly requireEndOfStream: boolean
+}
+
+/** How a stream is over: what the gateway is told and what is metered. */
+export interface StreamEnd extends UsageEnd {
+  readonly status: GrpcStatus
+  readonly delivery: "flush" | "now"
+  /** Monotonic milliseconds at which it was decided. */
+  readonly at: number
+}
+
+type Phase = "new" | "held" | "queued" | "open" | "over"
+
+const DEFAULT_NOTICE = "[System] Loading new model, ETA {eta}s..."
+
+/** A worker that refuses a stream unseen is asked again this often, each time after the waiting room's pause. */
+const MAX_REFUSALS = 10
+
+/** A count in the worker's trailers. */
+const count = (value: string | undefined): number | undefined =>
+  value !== undefined && /^\d{1,15}$/.test(value) ? Number(value) : undefined
+
+/**
+ * One StreamPredict call on its way: held, queued, open at the worker, over. Everything here happens synchronously on the
+ * event loop; a steady flow of batches wakes no fiber. The fiber that owns the stream (`layers/ReplayingProxy`) starts it,
+ * waits for its end and finishes it.
+ */
+export class ProxiedStream implements Watched, Waiting, Queued {
+  readonly tally: UsageTally
+  readonly #call: ServerCall
+  readonly #env: StreamEnv
+  readonly #metadata: Metadata
+  readonly #log: RequestLog
+  readonly #peek = new ReplyPeek()
+  readonly #deadlineAt: number
+  readonly #requests: RequestListener
+  readonly #replies: ReplyListener
+  #phase: Phase = "new"
+  #worker: WorkerCall | undefined
+  #link: WorkerLink | undefined
+  #place = false
+  /** Until when it may be held or queued. */
+  #patienceAt = Number.POSITIVE_INFINITY
+  #waitingSince = 0
+  #openedAt = 0
+  #lastFrameAt = 0
+  #lastTokenAt = 0
+  /** The worker has answered this attempt with a frame. */
+  #opened = false
+  #refusals = 0
+  #priority = 0
+  /** Queued in thought only: the priority stands in the first request. */
+  #awaitsRequest = false
+  /** The gateway's window is full since then; `undefined` while it takes frames. */
+  #slowAt: number | undefined
+  #takenMark = 0
+  #handed = 0
+  #answered = false
+  #noticed = false
+  #rewriting: ReplayedFrames | undefined
+  #model: ModelTokens | undefined
+  #end: StreamEnd | undefined
+  #observer: ((opening: Opening) => void) | undefined
+  #onSettled: (() => void) | undefined
+  #heldBytes = 0
+  /** Milliseconds between arrival and the worker that are not waiting: what the sidecar adds at the start. */
+  #admissionMillis = 0
+
+  /** `metadata`: what may pass to the worker. */
+  constructor(call: ServerCall, metadata: Metadata, tally: UsageTally, env: StreamEnv) {
+    this.#call = call
+    this.#env = env
+    this.#metadata = metadata
+    this.tally = tally
+    this.#log = new RequestLog(env.replayMaxBytes)
+    this.#deadlineAt = call.timeoutMillis === undefined
+      ? Number.POSITIVE_INFINITY
+      : call.arrivedAt + call.timeoutMillis
+    this.#requests = {
+      onFrames: (batch) => this.#onRequest(batch),
+      onHalfClose: () => this.#onHalfClose(),
+      onDrain: () => this.#onGatewayReady(),
+      onDeparture: (departure) => this.depart(departure)
+    }
+    this.#replies = {
+      onHeaders: (metadata) => this.#onHeaders(metadata),
+      onFrames: (batch) => this.#onReply(batch),
+      onEnd: (end) => this.#onWorkerEnd(end),
+      onDrain: () => this.#call.resume()
+    }
+  }
+
+  /** Starts; `onSettled` is called once, when it is decided how the stream ends. */
+  begin(onSettled: () => void): void {
+    this.#onSettled = onSettled
+    const { watchdog } = this.#env
+    watchdog.add(this)
+    this.#call.start(this.#requests)
+    if (this.#phase !== "new") return
+    if (this.#deadlineAt <= watchdog.now()) this.due(watchdog.now())
+    else this.#seek()
+  }
+
+  /** Tells how the first opening went to `observer` instead of to the circuit breaker's record. */
+  observeOpening(observer: (opening: Opening) => void): void {
+    this.#observer = observer
+  }
+
+  /** How it ended, once settled. */
+  get end(): StreamEnd | undefined {
+    return this.#end
+  }
+
+  /** Token chunks that were handed to the gateway. */
+  get delivered(): number {
+    return this.#peek.tokens
+  }
+
+  get priority(): number {
+    return this.#priority
+  }
+
+  get heldBytes(): number {
+    return this.#heldBytes
+  }
+
+  /** Ends the stream for a reason of the sidecar's own. */
+  fail(error: E.StreamError, delivery: "flush" | "now" = "flush"): void {
+    const status = statusOf(error)
+    this.#settle({ status, outcome: outcomeOf(error), grpcStatus: status.code, delivery, at: this.#env.watchdog.now() })
+  }
+
+  /** The gateway is gone. After the `end_of_stream` frame that is no failure: many gateways stop reading there. */
+  depart(departure: Departure): void {
+    if (this.#phase === "over") return
+    const { metrics, watchdog } = this.#env
+    const at = watchdog.now()
+    if (departure === "vanished" && !this.#peek.ended) metrics.gatewaySendError()
+    if (this.#peek.ended) this.#complete(Status.ok)
+    else if (departure === "rejected") this.fail(new E.Malformed({ detail: "The request was rejected" }))
+    else this.fail(new E.GatewayGone({ departure }))
+    metrics.cancelPropagated((watchdog.now() - at) / 1000)
+  }
+
+  dueAt(): number {
+    switch (this.#phase) {
+      case "held":
+      case "queued":
+        return Math.min(this.#deadlineAt, this.#patienceAt)
+      case "open":
+        return Math.min(this.#deadlineAt, this.#slowAt ?? this.#idleAt())
+      default:
+        return this.#deadlineAt
+    }
+  }
+
+  due(now: number): void {
+    if (now >= this.#deadlineAt) {
+      if (this.#peek.ended) this.#complete(Status.ok)
+      else this.fail(new E.DeadlineExceeded({ delivered: this.delivered }), "now")
+    } else if (this.#phase === "held") {
+      this.fail(new E.HoldTimeout({ heldMillis: now - this.#waitingSince, retryAfterMillis: this.#retryAfter() }))
+    } else if (this.#phase === "queued") {
+      this.fail(new E.QueueTimeout({ queuedMillis: now - this.#waitingSince, retryAfterMillis: this.#retryAfter() }))
+    } else if (this.#slowAt !== undefined) this.#checkReader(now)
+    else {
+      const before = this.delivered === 0
+      this.fail(
+        new E.StreamIdle({
+          phase: before ? "first_token" : "idle",
+          idleSecs: (before ? this.#env.firstTokenMillis : this.#env.idleMillis) / 1000,
+          delivered: this.delivered
+        })
+      )
+    }
+  }
+
+  /** The waiting room lets it go. */
+  release(): void {
+    this.#waited()
+    this.#phase = "new"
+    this.#seek()
+  }
+
+  /** A place at the worker is taken in its name. */
+  admitted(): void {
+    this.#place = true
+    this.#waited()
+    this.#phase = "new"
+    this.#seek()
+  }
+
+  #idleAt(): number {
+    return this.delivered === 0 ? this.#openedAt + this.#env.firstTokenMillis : this.#lastFrameAt + this.#env.idleMillis
+  }
+
+  #retryAfter(): number {
+    return this.#env.connection.retryAfterMillis()
+  }
+
+  /** Where now: to the worker, into the queue before it, or into the waiting room. */
+  #seek(): void {
+    const { connection, places, room } = this.#env
+    const link = connection.link()
+    if (link === undefined) {
+      this.#givePlaceBack()
+      const patience = this.#holdPatience()
+      if (patience > 0) this.#hold(patience)
+      else this.fail(this.#unavailable())
+    } else if (room.size > 0 && this.#waitingSince === 0) this.#hold(this.#env.holdMillis)
+    else if (this.#place || places.tryTake()) {
+      this.#place = true
+      this.#open(link)
+    } else this.#enqueue()
+  }
+
+  #holdPatience(): number {
+    const { connection, holdMillis, holdOnDisconnectMillis } = this.#env
+    // What was accepted once is held until the worker is back, whatever its status is called meanwhile.
+    return connection.current()._tag === "Reloading" || this.tally.replays + this.#refusals > 0
+      ? holdMillis
+      : holdOnDisconnectMillis
+  }
+
+  #unavailable(): E.WorkerUnavailable {
+    const state = this.#env.connection.current()
+    return new E.WorkerUnavailable({
+      cause: state._tag === "Disconnected" && state.reason === "Unhealthy" ? "unhealthy" : "disconnected",
+      retryAfterMillis: this.#retryAfter()
+    })
+  }
+
+  #hold(patience: number): void {
+    this.#wait("held", patience)
+    this.#heldBytes = this.#log.bytes
+    if (!this.#env.room.enter(this)) {
+      this.#phase = "new"
+      this.fail(new E.HoldFull({ retryAfterMillis: this.#retryAfter() }))
+    } else this.#notice()
+  }
+
+  #enqueue(): void {
+    this.#wait("queued", this.#env.queueMillis)
+    this.#awaitsRequest = this.tally.identity === undefined && !this.#log.halfClosed
+    if (!this.#awaitsRequest) this.#enterQueue()
+  }
+
+  #enterQueue(): void {
+    const { places } = this.#env
+    this.#awaitsRequest = false
+    this.#priority = this.tally.identity?.priority ?? 0
+    if (places.tryTake()) this.admitted()
+    else if (!places.enter(this)) {
+      this.#phase = "new"
+      this.fail(new E.QueueFull({ retryAfterMillis: this.#retryAfter() }))
+    }
+  }
+
+  #wait(phase: "held" | "queued", patience: number): void {
+    const now = this.#env.watchdog.now()
+    this.#phase = phase
+    this.#waitingSince = now
+    this.#patienceAt = now + patience
+    this.#env.watchdog.nearer(this.dueAt())
+  }
+
+  #waited(): void {
+    this.tally.heldMillis += Math.round(this.#env.watchdog.now() - this.#waitingSince)
+  }
+
+  /** Tells the user why it takes so long, if that was asked for. It is not the model's words and is never counted. */
+  #notice(): void {
+    const { connection, holdNotice, watchdog } = this.#env
+    const asked = first(this.#call.metadata, "cy-notice") === "message"
+    const text = holdNotice === "" && asked ? DEFAULT_NOTICE : holdNotice
+    if (text === "" || this.#answered || this.#noticed) return
+    const state = connection.current()
+    const until = state._tag === "Reloading" ? state.until : undefined
+    const millis = until === undefined || state._tag !== "Reloading"
+      ? this.#patienceAt - watchdog.now()
+      : until - state.since
+    this.#noticed = true
+    this.#call.sendHeaders({})
+    this.#call.write(noticeFrame(text.replace("{eta}", String(Math.max(1, Math.ceil(millis / 1000))))))
+  }
+
+  #open(link: WorkerLink): void {
+    const { watchdog } = this.#env
+    const now = watchdog.now()
+    this.#phase = "open"
+    this.#link = link
+    this.#openedAt = now
+    this.#lastFrameAt = now
+    this.#opened = false
+    this.#admissionMillis = now - this.#call.arrivedAt - this.tally.heldMillis
+    const known = this.#peek.frames + (this.#noticed ? 1 : 0)
+    // Before the first token only: so all frames that the gateway has are without one, and come again.
+    this.#rewriting = known === 0 ? undefined : new ReplayedFrames(known, this.#peek.frames, this.#env.peek)
+    const worker = link.open({
+      path: this.#call.path,
+      metadata: this.#metadata,
+      timeoutMillis: this.#deadlineAt === Number.POSITIVE_INFINITY ? undefined : Math.max(1, this.#deadlineAt - now),
+      encoding: this.#call.encoding
+    }, this.#replies)
+    // The link may have said the end already.
+    if (this.#phase !== "open" || this.#link !== link) return
+    this.#worker = worker
+    watchdog.nearer(this.dueAt())
+    if (this.#log.sendAll(worker)) this.#call.resume()
+  }
+
+  #onRequest(batch: FrameBatch): boolean {
+    if (this.#phase === "over") return true
+    this.tally.identity ??= this.#identify(batch)
+    const before = this.#log.bytes
+    const room = this.#log.push(batch, this.#worker)
+    if (this.#awaitsRequest) this.#enterQueue()
+    if (this.#phase !== "held") return room
+    const grown = this.#log.bytes - before
+    if (this.#env.room.grow(grown)) this.#heldBytes += grown
+    else this.fail(new E.HoldFull({ retryAfterMillis: this.#retryAfter() }))
+    return room
+  }
+
+  #onHalfClose(): void {
+    this.#log.halfClose(this.#worker)
+    if (this.#awaitsRequest) this.#enterQueue()
+  }
+
+  #identify(batch: FrameBatch) {
+    const message = batch[0] === 0
+      ? batch.subarray(PREFIX_BYTES)
+      : this.#env.peek.inflate?.(batch.subarray(PREFIX_BYTES))
+    return message === undefined ? anonymous : peekRequest(message)
+  }
+
+  #onHeaders(metadata: Metadata): void {
+    this.#lastFrameAt = this.#env.watchdog.now()
+    if (this.#answered || this.#noticed) return
+    this.#answered = true
+    this.#call.sendHeaders(metadata, first(metadata, "grpc-encoding"))
+  }
+
+  #onReply(batch: FrameBatch): boolean {
+    if (this.#phase !== "open") return true
+    const out = this.#rewriting === undefined ? batch : this.#rewriting.rewrite(batch)
+    const peek = this.#peek
+    const now = this.#env.watchdog.now()
+    if (!this.#opened) {
+      this.#opened = true
+      this.#tellOpening("succeeded", this.#link)
+    }
+    this.#lastFrameAt = now
+    if (out === undefined) return true
+    const tokens = peek.tokens
+    const malformed = peek.malformed
+    peekBatch(out, peek, this.#env.peek)
+    if (peek.malformed !== malformed) this.#env.metrics.malformedFrame()
+    const tally = this.tally
+    if (peek.tokens !== tokens) {
+      const fresh = peek.tokens - tokens
+      if (tokens === 0) this.#firstToken(now)
+      else this.#env.metrics.interToken((now - this.#lastTokenAt) / 1000)
+      this.#lastTokenAt = now
+      this.#env.metrics.tokens(fresh)
+      this.#model?.add(fresh)
+      tally.tokens = peek.tokens
+      tally.chunks = peek.tokens
+    }
+    tally.bytes = peek.bytes
+    tally.notices = peek.notices
+    this.#handed += out.length
+    if (this.#call.write(out)) return true
+    this.#blocked(now)
+    return false
+  }
+
+  #firstToken(now: number): void {
+    const { metrics, watchdog } = this.#env
+    const millis = now - this.#call.arrivedAt
+    this.tally.ttftMillis = Math.round(millis)
+    this.tally.identity ??= anonymous
+    this.#model = metrics.modelTokens(this.tally.identity.modelId)
+    metrics.firstToken(millis / 1000)
+    // From here on the stream is never sent again.
+    this.#log.forget()
+    watchdog.nearer(now + this.#env.idleMillis)
+  }
+
+  #blocked(now: number): void {
+    if (this.#slowAt !== undefined) return
+    this.#takenMark = this.#handed - this.#call.pendingBytes
+    this.#slowAt = now + this.#env.slowReaderMillis
+    this.#env.watchdog.nearer(this.#slowAt)
+  }
+
+  #checkReader(now: number): void {
+    const taken = this.#handed - this.#call.pendingBytes
+    if (taken <= this.#takenMark) return this.fail(new E.SlowReader({ delivered: this.delivered }), "now")
+    this.#takenMark = taken
+    this.#slowAt = now + this.#env.slowReaderMillis
+  }
+
+  #onGatewayReady(): void {
+    if (this.#slowAt === undefined) return
+    this.#slowAt = undefined
+    // The worker was not asked for anything meanwhile.
+    this.#lastFrameAt = this.#env.watchdog.now()
+    this.#worker?.resume()
+  }
+
+  #onWorkerEnd(end: CallEnd): void {
+    if (this.#phase !== "open") return
+    const opened = this.#opened
+    const link = this.#link
+    this.#worker = undefined
+    this.#link = undefined
+    if (end.reason === "status") {
+      if (!opened) this.#tellOpening(end.status.code === Status.Code.INTERNAL ? "failed" : "ignored", link)
+      return this.#onWorkerStatus(end.status)
+    }
+    this.#env.connection.suspect()
+    if (!opened) this.#tellOpening(end.reason === "refused" ? "ignored" : "failed", link)
+    if (this.#peek.ended) return this.#complete(Status.ok)
+    this.#sendAgain(end.reason)
+  }
+
+  #tellOpening(opening: Opening, link: WorkerLink | undefined): void {
+    const observer = this.#observer
+    this.#observer = undefined
+    if (observer === undefined) this.#env.onOpening(opening, link)
+    else observer(opening)
+  }
+
+  #onWorkerStatus(status: GrpcStatus): void {
+    const tokens = count(first(status.metadata, "cy-completion-tokens"))
+    if (tokens !== undefined) {
+      this.#env.metrics.tokens(Math.max(0, tokens - this.tally.tokens))
+      this.#model?.add(Math.max(0, tokens - this.tally.tokens))
+      this.tally.tokens = tokens
+      this.tally.tokenSource = "worker"
+    }
+    this.tally.promptTokens = count(first(status.metadata, "cy-prompt-tokens"))
+    if (status.code !== Status.Code.OK) this.fail(new E.WorkerStatus({ status }))
+    else if (this.#peek.ended || !this.#env.requireEndOfStream) this.#complete(status)
+    else {
+      this.fail(
+        new E.Truncated({
+          kind: this.#peek.frames === 0 ? "empty_stream" : "truncated",
+          delivered: this.delivered
+        })
+      )
+    }
+  }
+
+  /** The link broke: before the first token the stream is sent once more, now or when the worker is back. */
+  #sendAgain(reason: "transport" | "refused"): void {
+    const { holdMillis, metrics, room } = this.#env
+    const allowed = reason === "refused" ? this.#refusals < MAX_REFUSALS : this.tally.replays === 0
+    if (this.delivered > 0 || !this.#log.replayable || !allowed) {
+      return this.fail(new E.WorkerLost({ delivered: this.delivered, retryAfterMillis: this.#retryAfter() }))
+    }
+    if (reason === "refused") this.#refusals++
+    else {
+      this.tally.replays++
+      metrics.replayed()
+    }
+    this.#givePlaceBack()
+    // By way of the waiting room, whose pause gives the status time to learn that the link is gone.
+    this.#wait("held", holdMillis)
+    this.#heldBytes = this.#log.bytes
+    if (!room.enter(this, "after a pause")) {
+      this.#phase = "new"
+      this.fail(new E.WorkerLost({ delivered: 0, retryAfterMillis: this.#retryAfter() }))
+    }
+  }
+
+  #complete(status: GrpcStatus): void {
+    this.#settle({
+      status,
+      outcome: "completed",
+      grpcStatus: status.code,
+      delivery: "flush",
+      at: this.#env.watchdog.now()
+    })
+  }
+
+  #settle(end: StreamEnd): void {
+    if (this.#phase === "over") return
+    const phase = this.#phase
+    if (phase === "held" || phase === "queued") this.#waited()
+    this.#phase = "over"
+    this.#end = end
+    this.#worker?.cancel()
+    this.#worker = undefined
+    if (phase === "held") this.#env.room.leave(this)
+    else if (phase === "queued") this.#env.places.leave(this)
+    this.#givePlaceBack()
+    this.#env.watchdog.remove(this)
+    this.#log.forget()
+    this.#onSettled?.()
+  }
+
+  #givePlaceBack(): void {
+    if (!this.#place) return
+    this.#place = false
+    this.#env.places.giveBack()
+  }
+
+  /** Says the end to the gateway; to be called when the end is committed. */
+  finish(): void {
+    const { metrics, watchdog } = this.#env
+    const end = this.#end
+    if (end === undefined) return
+    this.#call.end(end.status, end.delivery)
+    const now = watchdog.now()
+    metrics.streamOverhead((this.#admissionMillis + now - end.at) / 1000)
+    metrics.streamEnded(end.outcome, (now - this.#call.arrivedAt) / 1000)
+    metrics.handled(this.#call.path, end.status.code)
+  }
+}

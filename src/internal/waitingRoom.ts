@@ -1,0 +1,91 @@
+import type { Watchdog, Watched } from "./watchdog.ts"
+
+/** A stream that waits for a worker. */
+export interface Waiting {
+  /** Bytes of requests that are kept meanwhile. */
+  readonly heldBytes: number
+  /** The worker is there, and it is this stream's turn. */
+  release(): void
+}
+
+/** Streams let go at once, and the pause before the next ones: 400 a second, in the order of their arrival. */
+const RELEASE_AT_ONCE = 8
+const RELEASE_PAUSE_MILLIS = 20
+
+/** Limits and ties of a waiting room. */
+export interface WaitingRoomOptions {
+  readonly maxStreams: number
+  readonly maxBytes: number
+  readonly watchdog: Watchdog
+  /** Tells how many wait, whenever that changes. */
+  readonly onSize: (size: number) => void
+  /** A worker takes streams now. */
+  readonly isOpen: () => boolean
+}
+
+/**
+ * Streams that are held: first in, first out, bounded in number and bytes. They are let go a few at a time, so that a
+ * worker that has just come back is not run over.
+ */
+export class WaitingRoom implements Watched {
+  readonly #options: WaitingRoomOptions
+  readonly #waiting = new Set<Waiting>()
+  #bytes = 0
+  #releaseAt = Number.POSITIVE_INFINITY
+
+  constructor(options: WaitingRoomOptions) {
+    this.#options = options
+    options.watchdog.add(this)
+  }
+
+  get size(): number {
+    return this.#waiting.size
+  }
+
+  /** Takes a stream in; `false` when there is no place for it. */
+  enter(stream: Waiting, release: "at once" | "after a pause" = "at once"): boolean {
+    const { maxBytes, maxStreams } = this.#options
+    if (this.#waiting.size >= maxStreams || this.#bytes + stream.heldBytes > maxBytes) return false
+    this.#waiting.add(stream)
+    this.#bytes += stream.heldBytes
+    this.#options.onSize(this.#waiting.size)
+    if (this.#options.isOpen()) this.open(release)
+    return true
+  }
+
+  /** A waiting stream has kept more. `false` when that is too much for all of them. */
+  grow(bytes: number): boolean {
+    if (this.#bytes + bytes > this.#options.maxBytes) return false
+    this.#bytes += bytes
+    return true
+  }
+
+  /** The stream waits no more. */
+  leave(stream: Waiting): void {
+    if (!this.#waiting.delete(stream)) return
+    this.#bytes -= stream.heldBytes
+    this.#options.onSize(this.#waiting.size)
+  }
+
+  /** A worker has come: begins to let streams go. */
+  open(release: "at once" | "after a pause" = "at once"): void {
+    if (this.#waiting.size === 0 || this.#releaseAt !== Number.POSITIVE_INFINITY) return
+    this.#releaseAt = this.#options.watchdog.now() + (release === "at once" ? 0 : RELEASE_PAUSE_MILLIS)
+    this.#options.watchdog.nearer(this.#releaseAt)
+  }
+
+  dueAt(): number {
+    return this.#releaseAt
+  }
+
+  due(now: number): void {
+    this.#releaseAt = Number.POSITIVE_INFINITY
+    let left = RELEASE_AT_ONCE
+    for (const stream of this.#waiting) {
+      if (left-- === 0 || !this.#options.isOpen()) break
+      this.leave(stream)
+      stream.release()
+    }
+    if (this.#waiting.size > 0 && this.#options.isOpen()) this.#releaseAt = now + RELEASE_PAUSE_MILLIS
+  }
+}

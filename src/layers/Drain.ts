@@ -1,0 +1,41 @@
+import { Effect, Layer } from "effect"
+import { GrpcServer } from "../services/GrpcServer.ts"
+import { InferenceProxy } from "../services/InferenceProxy.ts"
+import { SidecarConfig } from "../services/SidecarConfig.ts"
+
+/** Time for the last trailers to leave after every stream has ended. */
+const FLUSH_SECS = 2
+
+/**
+ * Closing this layer's scope is the drain: health says NOT_SERVING and new streams are refused, GOAWAY goes to every
+ * gateway, running streams finish within `[server] drain_timeout_secs`, then they are ended. It stands above everything
+ * that a running stream needs, so that it is the first to close.
+ */
+export const layer: Layer.Layer<never, never, GrpcServer | InferenceProxy | SidecarConfig> = Layer.effectDiscard(
+  Effect.gen(function*() {
+    const server = yield* GrpcServer
+    const proxy = yield* InferenceProxy
+    const { drain_timeout_secs } = (yield* SidecarConfig).server
+    yield* Effect.addFinalizer(() =>
+      Effect.gen(function*() {
+        const streams = proxy.inFlight()
+        yield* Effect.logInfo("draining").pipe(Effect.annotateLogs({ streams, limit_secs: drain_timeout_secs }))
+        yield* proxy.drain
+        yield* server.stopAccepting
+        yield* proxy.awaitIdle.pipe(
+          Effect.timeoutOrElse({
+            duration: `${drain_timeout_secs} seconds`,
+            orElse: () =>
+              Effect.logWarning("drain limit reached, ending the streams that still run").pipe(
+                Effect.annotateLogs({ streams: proxy.inFlight() }),
+                Effect.andThen(proxy.abortAll),
+                Effect.andThen(Effect.timeoutOption(proxy.awaitIdle, `${FLUSH_SECS} seconds`))
+              )
+          })
+        )
+        yield* Effect.timeoutOption(server.awaitIdle, `${FLUSH_SECS} seconds`)
+        yield* Effect.logInfo("drained")
+      })
+    )
+  })
+)

@@ -1,0 +1,309 @@
+import { Duration, Effect, Exit, Fiber, Latch, Layer, type Scope, Stream } from "effect"
+import { CircuitBreaker } from "effect/persistence"
+import { inflate } from "../internal/inflate.ts"
+import { pass } from "../internal/metadata.ts"
+import { PassthroughCall } from "../internal/passthroughCall.ts"
+import { PlaceQueue } from "../internal/placeQueue.ts"
+import { type Opening, ProxiedStream, type StreamEnv } from "../internal/proxiedStream.ts"
+import { statusOf } from "../internal/streamStatus.ts"
+import { WaitingRoom } from "../internal/waitingRoom.ts"
+import * as Watchdog from "../internal/watchdog.ts"
+import { InferenceProxy } from "../services/InferenceProxy.ts"
+import { Metrics } from "../services/Metrics.ts"
+import { SidecarConfig } from "../services/SidecarConfig.ts"
+import * as E from "../services/StreamError.ts"
+import { UsageMeter } from "../services/UsageMeter.ts"
+import type { ServerCall } from "../services/Wire.ts"
+import type { WorkerLink } from "../services/WorkerChannel.ts"
+import { WorkerConnection } from "../services/WorkerConnection.ts"
+
+const KEY = "worker"
+/** Calls that break together with their link are one failure of the worker, not one each. */
+const SAME_BREAK_MILLIS = 50
+/** While the one probe of a half-open circuit is under way. */
+const PROBING_RETRY_MILLIS = 1000
+
+const circuitNames = { Closed: "closed", Open: "open", HalfOpen: "half_open" } as const
+
+/**
+ * Effect's circuit breaker around the opening of a stream. While all is well a stream does not pass through it at all;
+ * only after a failure is every opening admitted and recorded by it, until it is closed again by a success.
+ */
+const makeBreaker = Effect.fnUntraced(function*(
+  options: { readonly tripAfter: number; readonly openMillis: number },
+  metrics: Metrics["Service"],
+  now: () => number
+) {
+  const breaker = yield* CircuitBreaker.make({
+    tripPolicy: CircuitBreaker.consecutive(options.tripAfter),
+    openDuration: Duration.millis(options.openMillis)
+  })
+  const track = Fiber.runIn(yield* Effect.scope)
+  const run = Effect.runForkWith(yield* Effect.context<never>())
+  metrics.circuitState("closed")
+  yield* breaker.transitions.pipe(
+    Stream.runForEach((transition) =>
+      Effect.sync(() => metrics.circuitState(circuitNames[transition.to])).pipe(
+        Effect.andThen(
+          Effect.logWarning("circuit breaker").pipe(
+            Effect.annotateLogs({ from: circuitNames[transition.from], to: circuitNames[transition.to] })
+          )
+        )
+      )
+    ),
+    Effect.forkScoped({ startImmediately: true })
+  )
+
+  const classify = (exit: Exit.Exit<Opening>): CircuitBreaker.Outcome => {
+    if (Exit.isFailure(exit) || exit.value === "ignored") return CircuitBreaker.ignored
+    return exit.value === "succeeded" ? CircuitBreaker.success : CircuitBreaker.failure()
+  }
+  let watchful = false
+  let lastBreak: { readonly link: WorkerLink | undefined; readonly at: number } | undefined
+
+  const record = (opening: Opening, link: WorkerLink | undefined): void => {
+    if (opening !== "failed") return
+    const at = now()
+    const same = lastBreak !== undefined && lastBreak.link === link && at - lastBreak.at < SAME_BREAK_MILLIS
+    lastBreak = { link, at }
+    if (same) return
+    watchful = true
+    track(run(Effect.ignore(breaker.execute(Effect.succeed(opening), { key: KEY, classify }))))
+  }
+  const guard = (opening: Effect.Effect<Opening>): Effect.Effect<void, E.CircuitOpen> =>
+    breaker.execute(opening, { key: KEY, classify }).pipe(
+      Effect.map((opening) => {
+        if (opening === "succeeded") watchful = false
+      }),
+      Effect.catch(({ reason }) =>
+        Effect.fail(
+          new E.CircuitOpen({
+            retryAfterMillis: reason._tag === "CircuitOpen"
+              ? Duration.toMillis(reason.retryAfter)
+              : PROBING_RETRY_MILLIS
+          })
+        )
+      )
+    )
+  return { record, guard, isWatchful: () => watchful }
+})
+
+const make: Effect.Effect<
+  InferenceProxy["Service"],
+  never,
+  SidecarConfig | WorkerConnection | UsageMeter | Metrics | CircuitBreaker.CircuitBreakerStore | Scope.Scope
+> = Effect.gen(function*() {
+  const config = yield* SidecarConfig
+  const connection = yield* WorkerConnection
+  const meter = yield* UsageMeter
+  const metrics = yield* Metrics
+  const watchdog = yield* Watchdog.make
+  const breaker = yield* makeBreaker(
+    { tripAfter: config.circuit_breaker.trip_after, openMillis: config.circuit_breaker.open_secs * 1000 },
+    metrics,
+    watchdog.now
+  )
+
+  const room = new WaitingRoom({
+    maxStreams: config.reload.max_held_streams,
+    maxBytes: config.reload.max_held_bytes,
+    watchdog,
+    onSize: metrics.heldStreams,
+    isOpen: () => connection.link() !== undefined
+  })
+  yield* Effect.acquireRelease(
+    Effect.sync(() => connection.onChange((state) => void (state._tag === "Connected" && room.open()))),
+    (unsubscribe) => Effect.sync(unsubscribe)
+  )
+
+  const env: StreamEnv = {
+    watchdog,
+    room,
+    places: new PlaceQueue(config.server.max_worker_streams, config.server.max_queued_streams, metrics.queuedStreams),
+    connection,
+    metrics,
+    peek: {
+      noticePrefixes: config.metering.notice_prefixes.map((prefix) => new TextEncoder().encode(prefix)),
+      inflate
+    },
+    onOpening: breaker.record,
+    holdMillis: config.reload.hold_timeout_secs * 1000,
+    holdOnDisconnectMillis: config.reload.hold_on_disconnect_secs * 1000,
+    holdNotice: config.reload.hold_notice,
+    queueMillis: config.server.queue_timeout_secs * 1000,
+    firstTokenMillis: config.server.first_token_timeout_secs * 1000,
+    idleMillis: config.server.stream_idle_timeout_secs * 1000,
+    slowReaderMillis: config.server.slow_reader_timeout_secs * 1000,
+    replayMaxBytes: config.reload.replay_max_bytes,
+    requireEndOfStream: config.server.require_end_of_stream
+  }
+
+  const streams = new Set<ProxiedStream>()
+  const others = new Set<PassthroughCall>()
+  const idle = yield* Latch.make(true)
+  const drainListeners = new Set<(draining: boolean) => void>()
+  let draining = false
+
+  const left = (): void => {
+    if (streams.size === 0 && others.size === 0) idle.openUnsafe()
+  }
+  const setDraining = (value: boolean) =>
+    Effect.sync(() => {
+      if (draining === value) return
+      draining = value
+      for (const listener of drainListeners) listener(value)
+    })
+
+  const tooLarge = (bytes: number): E.MetadataTooLarge | undefined =>
+    bytes > config.server.max_metadata_bytes
+      ? new E.MetadataTooLarge({ bytes, limit: config.server.max_metadata_bytes })
+      : undefined
+
+  const refuse = (call: ServerCall, error: E.StreamError): void => {
+    const status = statusOf(error)
+    call.end(status)
+    metrics.handled(call.path, status.code)
+    if (error._tag === "MetadataTooLarge") metrics.metadataRejected()
+  }
+
+  const refusal = (): E.StreamError | undefined => {
+    if (draining) return new E.Draining({ delivered: 0 })
+    const limit = config.server.max_concurrent_streams
+    if (streams.size >= limit) return new E.TooManyStreams({ limit })
+    const reload = connection.current()._tag === "Reloading"
+    if (connection.link() === undefined && !reload && env.holdOnDisconnectMillis === 0) {
+      const state = connection.current()
+      return new E.WorkerUnavailable({
+        cause: state._tag === "Disconnected" && state.reason === "Unhealthy" ? "unhealthy" : "disconnected",
+        retryAfterMillis: connection.retryAfterMillis()
+      })
+    }
+    return undefined
+  }
+
+  const settled = (stream: ProxiedStream, begin: (onSettled: () => void) => void): Effect.Effect<void> =>
+    Effect.callback<void>((resume) => {
+      begin(() => resume(Effect.void))
+      return Effect.sync(() => stream.depart("cancelled"))
+    })
+
+  const carry = (stream: ProxiedStream): Effect.Effect<void> => settled(stream, (onSettled) => stream.begin(onSettled))
+
+  const carryGuarded = (stream: ProxiedStream): Effect.Effect<void> => {
+    let onSettled = () => {}
+    const opening = Effect.callback<Opening>((resume) => {
+      stream.observeOpening((opening) => resume(Effect.succeed(opening)))
+      stream.begin(() => {
+        resume(Effect.succeed("ignored"))
+        onSettled()
+      })
+      return Effect.sync(() => stream.depart("cancelled"))
+    })
+    return breaker.guard(opening).pipe(
+      Effect.catch((error) => Effect.sync(() => stream.fail(error))),
+      Effect.andThen(settled(stream, (resume) => {
+        if (stream.end === undefined) onSettled = resume
+        else resume()
+      }))
+    )
+  }
+
+  const finish = (stream: ProxiedStream): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      // Undecided only when its fiber was ended from outside.
+      if (stream.end === undefined) stream.depart("cancelled")
+      return stream.end === undefined ? Effect.void : meter.close(stream.tally, stream.end)
+    }).pipe(
+      Effect.andThen(Effect.sync(() => {
+        stream.finish()
+        streams.delete(stream)
+        left()
+      })),
+      Effect.andThen(logEnd(stream))
+    )
+
+  const predict = (call: ServerCall): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      metrics.streamStarted()
+      const { bytes, metadata } = pass(call.metadata)
+      const refused = refusal() ?? tooLarge(bytes)
+      if (refused !== undefined) {
+        refuse(call, refused)
+        metrics.streamEnded("refused", Math.max(0, watchdog.now() - call.arrivedAt) / 1000)
+        return Effect.void
+      }
+      const stream = new ProxiedStream(call, metadata, meter.open(), env)
+      streams.add(stream)
+      idle.closeUnsafe()
+      const carried = breaker.isWatchful() && connection.link() !== undefined ? carryGuarded(stream) : carry(stream)
+      return Effect.ensuring(carried, finish(stream))
+    })
+
+  const passthrough = (call: ServerCall): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const { bytes, metadata } = pass(call.metadata)
+      const link = connection.link()
+      const refused = draining ? new E.Draining({ delivered: 0 }) : tooLarge(bytes)
+      if (refused !== undefined || link === undefined) {
+        refuse(
+          call,
+          refused ?? new E.WorkerUnavailable({ cause: "disconnected", retryAfterMillis: connection.retryAfterMillis() })
+        )
+        return Effect.void
+      }
+      return Effect.callback<void>((resume) => {
+        const carried: PassthroughCall = new PassthroughCall(call, watchdog, (status) => {
+          others.delete(carried)
+          metrics.handled(call.path, status.code)
+          left()
+          resume(Effect.void)
+        })
+        others.add(carried)
+        idle.closeUnsafe()
+        carried.begin(link, metadata)
+        return Effect.sync(() => carried.fail(new E.GatewayGone({ departure: "cancelled" })))
+      })
+    })
+
+  return InferenceProxy.of({
+    predict,
+    passthrough,
+    drain: setDraining(true),
+    undrain: setDraining(false),
+    draining: () => draining,
+    onDraining: (listener) => {
+      drainListeners.add(listener)
+      return () => void drainListeners.delete(listener)
+    },
+    inFlight: () => streams.size,
+    awaitIdle: idle.await,
+    abortAll: Effect.sync(() => {
+      for (const stream of streams) stream.fail(new E.Draining({ delivered: stream.delivered }), "now")
+      for (const call of others) call.fail(new E.Draining({ delivered: 1 }), "now")
+    })
+  })
+})
+
+/** What an operator should see of a stream's end; ordinary ends are for debugging only. */
+const logEnd = (stream: ProxiedStream): Effect.Effect<void> => {
+  const end = stream.end
+  if (end === undefined) return Effect.void
+  const quiet = end.outcome === "completed" || end.outcome === "cancelled" || end.outcome === "refused"
+  return (quiet ? Effect.logDebug("stream ended") : Effect.logInfo("stream ended")).pipe(
+    Effect.annotateLogs({
+      outcome: end.outcome,
+      grpc_status: end.grpcStatus,
+      tokens: stream.tally.tokens,
+      model_id: stream.tally.identity?.modelId ?? "",
+      trace_id: stream.tally.identity?.traceId ?? "",
+      record_id: stream.tally.recordId
+    })
+  )
+}
+
+/** The path of a stream, with hold, replay, queue and circuit breaker (design §5, §6). */
+export const layer: Layer.Layer<
+  InferenceProxy,
+  never,
+  SidecarConfig | WorkerConnection | UsageMeter | Metrics
+> = Layer.effect(InferenceProxy, make).pipe(Layer.provide(CircuitBreaker.layerStoreMemory()))
