@@ -35,13 +35,13 @@ export class Recorder<A> {
 
   push(item: A): void {
     this.all.push(item)
-    for (const wake of [...this.#waiting]) wake()
+    for (const wake of this.#waiting) wake()
   }
 
   /** Nothing more will come: whoever waits is told why. */
   fail(cause: Error): void {
     this.#failure = cause
-    for (const wake of [...this.#waiting]) wake()
+    for (const wake of this.#waiting) wake()
   }
 
   /** The first item from index `from` on that matches: one that is there, or the next one. */

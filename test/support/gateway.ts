@@ -1,4 +1,4 @@
-import { Recorder } from "./events.ts"
+import type { Recorder } from "./events.ts"
 import { type StatusDetails, statusDetailsOf } from "./protobuf.ts"
 
 /** What ended a call, as the gateway saw it. */

@@ -12,6 +12,8 @@ export interface RawOptions extends CallOptions {
   readonly poison?: ReadonlyArray<readonly [string, string]>
   /** `false`: nothing is read until {@link RawCall.read} or {@link RawCall.readAll}. */
   readonly reading?: boolean
+  /** `false`: messages are only counted, for answers of hundreds of megabytes. */
+  readonly keep?: boolean
 }
 
 /** A {@link GatewayCall} whose reader the test controls. */
@@ -43,6 +45,8 @@ const percentDecoded = (message: string): string => {
     return `not percent-encoded UTF-8: ${message}`
   }
 }
+
+const nothing = Buffer.alloc(0)
 
 /** How a client reports a stream that ended without `grpc-status` (gRPC over HTTP/2, "Errors"). */
 const codeOfReset = (code: number): number => {
@@ -108,7 +112,7 @@ export class Http2Gateway {
     let httpStatus = 0
     let trailers: Map<string, ReadonlyArray<string>> | undefined
     const take = (chunk: Buffer) => {
-      for (const { message } of cutter.push(chunk)) messages.push(message)
+      for (const { message } of cutter.push(chunk)) messages.push(options.keep === false ? nothing : message)
     }
     stream.on("error", () => undefined)
     stream.on("response", (received) => {

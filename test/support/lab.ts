@@ -31,15 +31,14 @@ export class Lab {
     this.socketPath = path.join(this.folder, "worker.sock")
   }
 
-  static async open(options: LabOptions = {}): Promise<Lab> {
-    const lab = new Lab(options)
+  async open(): Promise<this> {
     try {
-      if (options.worker !== false) await lab.startWorker()
-      await lab.startSidecar()
-      if (options.worker !== false) await lab.sidecar.connected()
-      return lab
+      if (this.#options.worker !== false) await this.startWorker()
+      await this.startSidecar()
+      if (this.#options.worker !== false) await this.sidecar.connected()
+      return this
     } catch (cause) {
-      await lab.close()
+      await this.close()
       throw cause
     }
   }
@@ -47,6 +46,11 @@ export class Lab {
   get sidecar(): Sidecar {
     if (this.#sidecar === undefined) throw new Error("no sidecar")
     return this.#sidecar
+  }
+
+  /** What the sidecar has printed. */
+  get output(): string {
+    return this.#sidecar?.output ?? ""
   }
 
   get worker(): TestWorker {
@@ -73,8 +77,9 @@ export class Lab {
     return gateway
   }
 
-  async startSidecar(): Promise<Sidecar> {
-    this.#sidecar = new Sidecar(this.folder, this.#options)
+  /** Starts the sidecar in the lab's folder and waits until it serves. */
+  async startSidecar(options: SidecarOptions = {}): Promise<Sidecar> {
+    this.#sidecar = new Sidecar(this.folder, { ...this.#options, ...options })
     await this.#sidecar.serving()
     return this.#sidecar
   }
@@ -87,7 +92,7 @@ export class Lab {
   }
 
   async close(): Promise<void> {
-    for (const close of this.#closers.splice(0).reverse()) await close()
+    for (const close of this.#closers.splice(0).toReversed()) await close()
     if (this.#sidecar !== undefined) await this.#sidecar.close()
     fs.rmSync(this.folder, { recursive: true, force: true })
   }
@@ -102,15 +107,18 @@ export const expectBalanced = (figures: Figures): void => {
   )
 }
 
-/** A lab for one test, closed after it. */
-export const openLab = async (options: LabOptions = {}): Promise<Lab> => {
-  const lab = await Lab.open(options)
+/** A lab for one test in which nothing runs yet; closed after the test. */
+export const emptyLab = (options: LabOptions = {}): Lab => {
+  const lab = new Lab(options)
   onTestFinished(async ({ task }) => {
-    if (task.result?.state === "fail") console.error(lab.sidecar.output)
+    if (task.result?.state === "fail") console.error(lab.output)
     await lab.close()
   })
   return lab
 }
+
+/** A lab for one test, with a sidecar that is connected to its worker; closed after the test. */
+export const openLab = (options: LabOptions = {}): Promise<Lab> => emptyLab(options).open()
 
 /** One lab for all tests of the enclosing `describe`; the figures are balanced after each of them. */
 export const useLab = (options: LabOptions = {}): () => Lab => {
@@ -120,10 +128,10 @@ export const useLab = (options: LabOptions = {}): () => Lab => {
     return lab
   }
   beforeAll(async () => {
-    lab = await Lab.open(options)
+    lab = await new Lab(options).open()
   })
   afterEach(async ({ task }) => {
-    if (task.result?.state === "fail") return console.error(get().sidecar.output)
+    if (task.result?.state === "fail") return console.error(get().output)
     expectBalanced(await get().sidecar.settled())
     expect(get().sidecar.isRunning).toBe(true)
   })

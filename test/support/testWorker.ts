@@ -20,6 +20,8 @@ export class WorkerSideCall {
   readonly cancelled: Deferred<number> = deferred()
   readonly closed: Deferred<void> = deferred()
   readonly burstDone: Deferred<void> = deferred()
+  /** Completes when the sidecar has taken nothing of the burst for a second. */
+  readonly burstStalled: Deferred<void> = deferred()
   readonly #send: (command: Command) => void
 
   constructor(event: Extract<Event, { event: "call" }>, send: (command: Command) => void) {
@@ -100,6 +102,7 @@ export class TestWorker {
   readonly #calls = new Inbox<WorkerSideCall>()
   readonly #open = new Map<number, WorkerSideCall>()
   readonly #listening = deferred<void>()
+  #serve: ((call: WorkerSideCall) => void) | undefined
   readonly exited: Promise<void>
   readonly healthProbes = new Recorder<void>()
   readonly connections = new Recorder<void>()
@@ -150,6 +153,11 @@ export class TestWorker {
     return this.#calls.take((call) => call.headers[key] === value)
   }
 
+  /** From now on every call goes to `serve`; `undefined`: calls wait for a test again. */
+  serveWith(serve: ((call: WorkerSideCall) => void) | undefined): void {
+    this.#serve = serve
+  }
+
   /** Calls that came and were not taken by a test. */
   get untaken(): ReadonlyArray<WorkerSideCall> {
     return this.#calls.left
@@ -182,7 +190,7 @@ export class TestWorker {
       case "call": {
         const call = new WorkerSideCall(event, (command) => this.#send(command))
         this.#open.set(event.id, call)
-        return this.#calls.offer(call)
+        return this.#serve === undefined ? this.#calls.offer(call) : this.#serve(call)
       }
       case "message":
         return this.#open.get(event.id)?.requests.push(Buffer.from(event.message))
@@ -192,6 +200,8 @@ export class TestWorker {
         return this.#open.get(event.id)?.cancelled.resolve(event.code)
       case "burstDone":
         return this.#open.get(event.id)?.burstDone.resolve()
+      case "burstStalled":
+        return this.#open.get(event.id)?.burstStalled.resolve()
       case "closed":
         this.#open.get(event.id)?.closed.resolve()
         this.#open.delete(event.id)

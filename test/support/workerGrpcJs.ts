@@ -1,5 +1,6 @@
 import * as grpc from "@grpc/grpc-js"
 import * as fs from "node:fs"
+import { burst } from "./burst.ts"
 import { health } from "./protobuf.ts"
 import type { Command, Event, HealthMode, Pairs } from "./workerProtocol.ts"
 
@@ -102,22 +103,6 @@ export const startGrpcJs = (path: string, emit: (event: Event) => void): (comman
     emit(cause === null ? { event: "listening" } : { event: "failed", detail: cause.message })
   })
 
-  const burst = (id: number, call: Call, message: Uint8Array, count: number) => {
-    const bytes = Buffer.from(message)
-    let left = count
-    const pump = () => {
-      while (left > 0) {
-        left--
-        if (!call.write(bytes)) {
-          call.once("drain", pump)
-          return
-        }
-      }
-      emit({ event: "burstDone", id })
-    }
-    pump()
-  }
-
   return (command) => {
     if (command.op === "health") {
       mode = command.mode
@@ -133,7 +118,7 @@ export const startGrpcJs = (path: string, emit: (event: Event) => void): (comman
         for (const message of command.messages) call.write(Buffer.from(message))
         return
       case "burst":
-        return burst(command.id, call, command.message, command.count)
+        return burst(command.id, call, Buffer.from(command.message), command.count, emit)
       case "end":
         entry.ended = true
         if (command.code === 0) return call.end(metadataOf(command.trailers))

@@ -1,6 +1,7 @@
 import * as fs from "node:fs"
 import * as http2 from "node:http2"
 import * as net from "node:net"
+import { burst } from "./burst.ts"
 import { PoisonSocket } from "./poison.ts"
 import { Cutter, frame, health } from "./protobuf.ts"
 import type { Command, Event, HealthMode, Pairs } from "./workerProtocol.ts"
@@ -115,22 +116,6 @@ export const startHttp2 = (path: string, emit: (event: Event) => void): (command
     if (!entry.stream.headersSent) entry.stream.respond(replyHeaders, { waitForTrailers: true })
   }
 
-  const burst = (id: number, stream: http2.ServerHttp2Stream, message: Uint8Array, count: number) => {
-    const bytes = frame(message)
-    let left = count
-    const pump = () => {
-      while (left > 0 && !stream.destroyed) {
-        left--
-        if (!stream.write(bytes)) {
-          stream.once("drain", pump)
-          return
-        }
-      }
-      emit({ event: "burstDone", id })
-    }
-    pump()
-  }
-
   return (command) => {
     if (command.op === "health") {
       mode = command.mode
@@ -148,7 +133,7 @@ export const startHttp2 = (path: string, emit: (event: Event) => void): (command
         return
       case "burst":
         open(entry)
-        return burst(command.id, stream, command.message, command.count)
+        return burst(command.id, stream, frame(command.message), command.count, emit)
       case "end": {
         const status = {
           "grpc-status": String(command.code),

@@ -65,4 +65,6 @@ export type Event =
   | { readonly event: "cancelled"; readonly id: number; readonly code: number }
   | { readonly event: "closed"; readonly id: number }
   | { readonly event: "burstDone"; readonly id: number }
+  /** The peer has taken nothing of a burst for a second. */
+  | { readonly event: "burstStalled"; readonly id: number }
   | { readonly event: "health" }

@@ -1,0 +1,191 @@
+import { describe, expect, it } from "vitest"
+import { trailer } from "../support/gateway.ts"
+import type { RawCall } from "../support/http2Gateway.ts"
+import { expectBalanced, openLab } from "../support/lab.ts"
+import { endOfStream, request, token, tokens } from "../support/protobuf.ts"
+import { wires } from "../support/sidecar.ts"
+
+const MiB = 1024 * 1024
+
+/** A reader that takes `bytes` each `millis`, as long as the call runs. */
+const readSlowly = async (call: RawCall, bytes: number, millis: number): Promise<void> => {
+  const timer = setInterval(() => call.read(bytes), millis)
+  try {
+    await call.status
+  } finally {
+    clearInterval(timer)
+  }
+}
+
+describe.each(wires)("a gateway that stops reading, on the %s wire", (wire) => {
+  it("does not make the sidecar grow while the worker has 300,000 messages of 1 kB, and gets them all when it reads", async () => {
+    const lab = await openLab({ wire })
+    const warm = lab.gateway.call({ requests: [request()] })
+    ;(await lab.worker.nextCall()).answer(1000)
+    await warm.status
+    const before = lab.sidecar.residentBytes()
+    const call = lab.rawGateway().call({ requests: [request()], reading: false, keep: false })
+    const served = await lab.worker.nextCall()
+    served.burst(token(1, "x".repeat(1000)), 300_000)
+    served.send(endOfStream(300_000))
+    await served.burstStalled.promise
+    expect((lab.sidecar.residentBytes() - before) / MiB).toBeLessThan(32)
+    expect(served.burstDone.settled()).toBe(false)
+    call.readAll()
+    await served.burstDone.promise
+    served.end()
+    await call.status
+    expect(call.messages.all.length).toBe(300_001)
+    const figures = await lab.sidecar.settled()
+    expectBalanced(figures)
+    expect(figures.get("sidecar_tokens_processed_total")).toBe(301_000)
+  })
+
+  it("can still cancel, and the worker learns of it", async () => {
+    const lab = await openLab({ wire })
+    const call = lab.rawGateway(1000).call({ requests: [request()], reading: false })
+    const served = await lab.worker.nextCall()
+    served.burst(token(1, "x".repeat(1000)), 10_000)
+    await served.burstStalled.promise
+    call.cancel()
+    await served.cancelled.promise
+    expectBalanced(await lab.sidecar.settled())
+  })
+
+  it("leaves its neighbours on the same connection alone", async () => {
+    const lab = await openLab({ wire })
+    const gateway = lab.rawGateway(1000)
+    gateway.call({ metadata: [["x-who", "stalled"]], requests: [request()], reading: false })
+    const stalled = await lab.worker.callWith("x-who", "stalled")
+    stalled.burst(token(1, "x".repeat(1000)), 10_000)
+    await stalled.burstStalled.promise
+    const call = gateway.call({ metadata: [["x-who", "reader"]], requests: [request()] })
+    const served = await lab.worker.callWith("x-who", "reader")
+    served.answer(500)
+    expect((await call.status).code).toBe(0)
+    expect(call.messages.all).toEqual([...tokens(500), endOfStream(500)])
+  })
+})
+
+// From here on only our own wire: grpc-js discards received messages once a non-OK status is known, and its server
+// cannot end a stream whose reader has stopped (its trailers queue behind flow-controlled data).
+describe("a slow gateway on the http2 wire", () => {
+  it.each(
+    [
+      ["grpc-js", "", 30],
+      ["http2", "", 30],
+      ["grpc-js", "x".repeat(1000), 1030],
+      ["http2", "x".repeat(1000), 1030]
+    ] as const
+  )(
+    "gets 500 tokens and then RESOURCE_EXHAUSTED, reading one a millisecond (worker on %s, text of \"%s\")",
+    async (engine, text, bytes) => {
+      const lab = await openLab({ engine })
+      const call = lab.rawGateway(64).call({ requests: [request()], reading: false })
+      const served = await lab.worker.nextCall()
+      const answer = Array.from({ length: 500 }, (_, at) => token(at, `词${text}`))
+      served.send(...answer)
+      served.end(8, "显存不足", [["x-why", "oom"]])
+      await readSlowly(call, bytes, 1)
+      const status = await call.status
+      expect(call.messages.all).toEqual(answer)
+      expect(status).toMatchObject({ code: 8, message: "显存不足" })
+      expect(trailer(status, "x-why")).toBe("oom")
+      const figures = await lab.sidecar.settled()
+      expectBalanced(figures)
+      expect(figures.get("sidecar_tokens_processed_total")).toBe(500)
+    }
+  )
+
+  it("gets all that came before its worker was killed, then UNAVAILABLE", async () => {
+    const lab = await openLab({})
+    const call = lab.rawGateway(64).call({ requests: [request()], reading: false })
+    const served = await lab.worker.nextCall()
+    served.send(...tokens(100))
+    // The counter shows that the sidecar has them.
+    await lab.sidecar.figures(
+      "100 tokens at the sidecar",
+      (figures) => figures.get("sidecar_tokens_processed_total") === 100
+    )
+    await lab.worker.kill()
+    await lab.sidecar.connected(false)
+    await readSlowly(call, 30, 1)
+    expect(call.messages.all).toEqual(tokens(100))
+    const status = await call.status
+    expect(status).toMatchObject({ code: 14, message: "Worker connection lost after 100 tokens" })
+    expect(trailer(status, "cy-chunks-delivered")).toBe("100")
+  })
+})
+
+describe("a gateway that has stopped reading, on the http2 wire", () => {
+  const stall = async (lab: Awaited<ReturnType<typeof openLab>>, timeoutMillis?: number) => {
+    const call = lab.rawGateway(1000).call({
+      requests: [request()],
+      reading: false,
+      ...(timeoutMillis === undefined ? {} : { timeoutMillis })
+    })
+    const served = await lab.worker.nextCall()
+    served.burst(token(1, "x".repeat(1000)), 10_000)
+    return { call, served }
+  }
+
+  it("is ended at the worker by its own deadline", async () => {
+    const lab = await openLab({})
+    const { call, served } = await stall(lab, 300)
+    await served.cancelled.promise
+    const figures = await lab.sidecar.settled()
+    expectBalanced(figures)
+    expect(figures.get("sidecar_requests_success_total")).toBe(0)
+    call.readAll()
+    expect(await call.closed).toBe(8)
+  })
+
+  it("is ended at the worker after slow_reader_timeout_secs", async () => {
+    const lab = await openLab({ env: { SIDECAR_SLOW_READER_TIMEOUT_SECS: "0.3" } })
+    const { call, served } = await stall(lab)
+    await served.cancelled.promise
+    expectBalanced(await lab.sidecar.settled())
+    call.readAll()
+    expect(await call.closed).toBe(8)
+  })
+
+  it("is not taken for stopped while it reads a little at a time", async () => {
+    const lab = await openLab({ env: { SIDECAR_SLOW_READER_TIMEOUT_SECS: "1" } })
+    const call = lab.rawGateway(1000).call({ requests: [request()], reading: false })
+    const served = await lab.worker.nextCall()
+    const messages = Array.from({ length: 60 }, (_, at) => token(at, "x".repeat(1000)))
+    served.send(...messages, endOfStream(60))
+    served.end()
+    await readSlowly(call, 1000, 50)
+    expect((await call.status).code).toBe(0)
+    expect(call.messages.all).toEqual([...messages, endOfStream(60)])
+  })
+
+  it("cannot hold up the drain beyond its limit", async () => {
+    const lab = await openLab({ env: { SIDECAR_DRAIN_TIMEOUT_SECS: "0.3" } })
+    const { served } = await stall(lab)
+    await served.burstStalled.promise
+    lab.sidecar.signal("SIGTERM")
+    await served.cancelled.promise
+    expect(await lab.sidecar.exited).toEqual({ code: 0, signal: null })
+  })
+
+  it("leaves nothing behind: a hundred of them end by their deadlines, and the next stream is served", async () => {
+    const lab = await openLab({})
+    const gateway = lab.rawGateway(1000)
+    const calls = Array.from(
+      { length: 100 },
+      () => gateway.call({ requests: [request()], reading: false, timeoutMillis: 1000 })
+    )
+    const atWorker = await Promise.all(calls.map(() => lab.worker.nextCall()))
+    for (const served of atWorker) served.burst(token(1, "x".repeat(1000)), 1000)
+    await Promise.all(atWorker.map((served) => served.cancelled.promise))
+    for (const call of calls) call.readAll()
+    await Promise.all(calls.map((call) => call.closed))
+    expectBalanced(await lab.sidecar.settled())
+    const call = gateway.call({ requests: [request()] })
+    const served = await lab.worker.nextCall()
+    served.answer(1)
+    expect((await call.status).code).toBe(0)
+  })
+})

@@ -1,0 +1,97 @@
+import { describe, expect, it } from "vitest"
+import { collect } from "../support/gateway.ts"
+import { moved, useLab } from "../support/lab.ts"
+import { endOfStream, request, tokens } from "../support/protobuf.ts"
+import { wires } from "../support/sidecar.ts"
+
+describe.each(wires)("a gateway that leaves, on the %s wire", (wire) => {
+  const lab = useLab({ wire })
+
+  it("cancels at the worker before the first token", async () => {
+    const before = await lab().sidecar.metrics()
+    const call = lab().gateway.call({ requests: [request()] })
+    const served = await lab().worker.nextCall()
+    await served.request()
+    call.cancel()
+    await served.cancelled.promise
+    expect(await call.status).toMatchObject({ code: 1 })
+    const after = await lab().sidecar.settled()
+    expect(moved(before, after, "sidecar_requests_cancelled_total")).toBe(1)
+    expect(moved(before, after, "sidecar_tokens_processed_total")).toBe(0)
+  })
+
+  it("cancels at the worker in mid-stream, without a half-close before", async () => {
+    const before = await lab().sidecar.metrics()
+    const call = lab().gateway.call({ requests: [request()], halfClose: false })
+    const served = await lab().worker.nextCall()
+    served.send(...tokens(5))
+    await call.messages.count(5, "tokens")
+    call.cancel()
+    await served.cancelled.promise
+    const after = await lab().sidecar.settled()
+    expect(moved(before, after, "sidecar_requests_total")).toBe(1)
+    expect(moved(before, after, "sidecar_requests_cancelled_total")).toBe(1)
+    expect(moved(before, after, "sidecar_tokens_processed_total")).toBe(5)
+  })
+
+  it("cancels at the worker when the gateway's connection is gone", async () => {
+    const gateway = lab().rawGateway()
+    const call = gateway.call({ requests: [request()] })
+    const served = await lab().worker.nextCall()
+    served.send(...tokens(3))
+    await call.messages.count(3, "tokens")
+    gateway.destroy()
+    await served.cancelled.promise
+    await lab().sidecar.settled()
+  })
+
+  it("cancels at the worker when the deadline has passed", async () => {
+    const before = await lab().sidecar.metrics()
+    const call = lab().gateway.call({ timeoutMillis: 300, requests: [request()] })
+    const served = await lab().worker.nextCall()
+    served.send(...tokens(2))
+    await served.cancelled.promise
+    expect(await call.status).toMatchObject({ code: 4 })
+    const after = await lab().sidecar.settled()
+    // A deadline that passes is no success, whichever of the two other counts takes it.
+    expect(moved(before, after, "sidecar_requests_success_total")).toBe(0)
+    expect(moved(before, after, "sidecar_requests_total")).toBe(1)
+  })
+
+  it("ends a stream at its deadline by itself, for a gateway that does not", async () => {
+    const call = lab().rawGateway().call({ timeoutMillis: 300, requests: [request()] })
+    const served = await lab().worker.nextCall()
+    served.send(...tokens(2))
+    await served.cancelled.promise
+    expect((await call.status).code).toBe(4)
+    expect(call.messages.all).toEqual(tokens(2))
+  })
+
+  it("takes a gateway that stops after end_of_stream for served", async () => {
+    const before = await lab().sidecar.metrics()
+    const call = lab().gateway.call({ requests: [request()], halfClose: false })
+    const served = await lab().worker.nextCall()
+    served.send(...tokens(4), endOfStream(4))
+    await call.messages.count(5, "the answer")
+    call.cancel()
+    const after = await lab().sidecar.settled()
+    expect(moved(before, after, "sidecar_requests_success_total")).toBe(1)
+    expect(moved(before, after, "sidecar_tokens_processed_total")).toBe(4)
+  })
+
+  it("leaves the neighbours of a cancelled stream alone", async () => {
+    const neighbour = lab().gateway.call({ metadata: [["x-who", "neighbour"]], requests: [request()] })
+    const steady = await lab().worker.callWith("x-who", "neighbour")
+    for (let at = 0; at < 20; at++) {
+      const call = lab().gateway.call({ metadata: [["x-who", "leaver"]], requests: [request()] })
+      const served = await lab().worker.callWith("x-who", "leaver")
+      call.cancel()
+      await served.cancelled.promise
+      steady.send(...tokens(1, at))
+      await neighbour.messages.count(at + 1, "the neighbour's token")
+    }
+    steady.send(endOfStream(20))
+    steady.end()
+    expect((await collect(neighbour)).status.code).toBe(0)
+  })
+})
