@@ -64,7 +64,8 @@ export const jsonLine = (entry: LogEntry): string => {
   let scalar = true
   for (const [name, value] of entry.fields) {
     scalar &&= isScalar(value)
-    Object.defineProperty(line, reserved.has(name) ? `${name}_` : name, { value, enumerable: true, configurable: true })
+    if (name === "__proto__") Object.defineProperty(line, name, { value, enumerable: true })
+    else line[reserved.has(name) ? `${name}_` : name] = value
   }
   if (entry.stack !== undefined) line["stack"] = entry.stack
   return scalar ? JSON.stringify(line) : Formatter.formatJson(line)

@@ -255,10 +255,10 @@ describe("the environment", () => {
     )
     assert.strictEqual(resolved.settings.server.bind_addr, "127.0.0.1:2")
     assert.strictEqual(resolved.settings.server.worker_uds, "unix:///a")
-    assert.strictEqual(resolved.origins.get("bind_addr"), "SIDECAR_BIND_ADDR")
-    assert.strictEqual(resolved.origins.get("worker_uds"), "sidecar.toml")
-    assert.strictEqual(resolved.origins.get("metrics_port"), "default")
-    assert.deepStrictEqual([...resolved.origins.keys()], keys.map((key) => key.key))
+    assert.strictEqual(resolved.origins["bind_addr"], "SIDECAR_BIND_ADDR")
+    assert.strictEqual(resolved.origins["worker_uds"], "sidecar.toml")
+    assert.strictEqual(resolved.origins["metrics_port"], "default")
+    assert.deepStrictEqual(Object.keys(resolved.origins), keys.map((key) => key.key))
   })
 
   it("has a variable for each key", () => {

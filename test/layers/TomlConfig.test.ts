@@ -28,7 +28,7 @@ describe("TomlConfig.load", () => {
       const loaded = yield* TomlConfig.load({ cwd: yield* folder(), env: {} })
       assert.strictEqual(loaded.file, undefined)
       assert.strictEqual(loaded.settings.server.bind_addr, "0.0.0.0:50051")
-      assert.deepStrictEqual(new Set(loaded.origins.values()), new Set(["default"]))
+      assert.deepStrictEqual(new Set(Object.values(loaded.origins)), new Set(["default"]))
     }).pipe(Effect.provide(NodeFileSystem.layer)))
 
   it.effect("reads ./sidecar.toml, and the environment over it", () =>
@@ -47,7 +47,7 @@ describe("TomlConfig.load", () => {
       assert.strictEqual(settings.health.failure_threshold, 9)
       assert.strictEqual(settings.health.check_interval_secs, 5)
       assert.deepStrictEqual(
-        ["bind_addr", "worker_uds", "failure_threshold", "check_interval_secs"].map((key) => origins.get(key)),
+        ["bind_addr", "worker_uds", "failure_threshold", "check_interval_secs"].map((key) => origins[key]),
         ["SIDECAR_BIND_ADDR", "sidecar.toml", "sidecar.toml", "default"]
       )
     }).pipe(Effect.provide(NodeFileSystem.layer)))
@@ -61,8 +61,8 @@ describe("TomlConfig.load", () => {
       const relative = yield* TomlConfig.load({ cwd, env: { SIDECAR_CONFIG: "custom.toml" } })
       const absolute = yield* TomlConfig.load({ cwd: "/", env: { SIDECAR_CONFIG: `${cwd}/custom.toml` } })
       assert.strictEqual(relative.settings.health.failure_threshold, 2)
-      assert.strictEqual(relative.origins.get("failure_threshold"), "custom.toml")
-      assert.strictEqual(absolute.origins.get("failure_threshold"), `${cwd}/custom.toml`)
+      assert.strictEqual(relative.origins["failure_threshold"], "custom.toml")
+      assert.strictEqual(absolute.origins["failure_threshold"], `${cwd}/custom.toml`)
     }).pipe(Effect.provide(NodeFileSystem.layer)))
 
   it.effect("fails when the named file is missing, and tells the environment's mistakes too", () =>

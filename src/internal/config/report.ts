@@ -25,7 +25,7 @@ const rowsOf = ({ origins, settings }: Report, section: string): ReadonlyArray<R
   )
   return keys
     .filter((key) => key.section === section && (!key.hidden || values.has(key.key)))
-    .map((key) => ({ key, value: values.get(key.key), origin: origins.get(key.key) ?? "default" }))
+    .map((key) => ({ key, value: values.get(key.key), origin: origins[key.key] ?? "default" }))
 }
 
 /** Columns of a text in a terminal: Chinese, Japanese and Korean characters take two. */
@@ -48,7 +48,7 @@ const inColor: Paint = (style, text) => `\u001B[${codes[style]}m${text}\u001B[0m
 const plain: Paint = (_, text) => text
 
 const summary = (report: Report): string => {
-  const origins = keys.map((key) => report.origins.get(key.key) ?? "default")
+  const origins = keys.map((key) => report.origins[key.key] ?? "default")
   const defaults = origins.filter((origin) => origin === "default").length
   const fromFile = origins.filter((origin) => origin === report.file).length
   const fromEnv = origins.length - defaults - fromFile

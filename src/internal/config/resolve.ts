@@ -4,8 +4,8 @@ import { type Contradiction, contradictions } from "./crossChecks.ts"
 import type { Reading } from "./document.ts"
 import { type ConfigKey, keyNamed, keyOfVariable, keys } from "./keys.ts"
 
-/** Where each key's value comes from: `"default"`, the file as it was named, or the environment variable. */
-export type Origins = ReadonlyMap<string, string>
+/** Where each key's value comes from, in the order of the schema: `"default"`, the file as it was named, or the environment variable. */
+export type Origins = Readonly<Record<string, string>>
 
 /** The settings in force. */
 export interface Resolved {
@@ -23,8 +23,8 @@ const decode = Schema.decodeUnknownResult(Settings, { errors: "all", onExcessPro
 
 /** Tells a contradiction where somebody set one of its keys. */
 const place = (origins: Origins, { keys, message }: Contradiction): ConfigProblem => {
-  const name = keys.find((key) => origins.get(key) !== "default") ?? keys[0]
-  const origin = origins.get(name) ?? "default"
+  const name = keys.find((key) => origins[key] !== "default") ?? keys[0]
+  const origin = origins[name] ?? "default"
   const key = keyNamed(name)
   return key === undefined || origin === key.env
     ? { source: origin, message }
@@ -34,11 +34,11 @@ const place = (origins: Origins, { keys, message }: Contradiction): ConfigProble
 /** Lays the sources over the defaults; the mistakes of all of them are told at once. */
 export const resolve = (sources: ReadonlyArray<Source>): Result.Result<Resolved, ReadonlyArray<ConfigProblem>> => {
   const problems = sources.flatMap((source) => source.reading.problems)
-  const origins = new Map<string, string>(keys.map((key) => [key.key, "default"]))
+  const origins: Record<string, string> = Object.fromEntries(keys.map((key) => [key.key, "default"]))
   const tree: Record<string, Record<string, unknown>> = {}
   for (const { origin, reading } of sources) {
     for (const [key, value] of reading.values) {
-      origins.set(key.key, origin(key))
+      origins[key.key] = origin(key)
       tree[key.section] = { ...tree[key.section], [key.key]: value }
     }
   }
