@@ -247,6 +247,7 @@ const make = Effect.gen(function*() {
     if (primary !== undefined && !isOther) return
     eager = EAGER_MILLIS
     if (dialling === undefined) return dialNow()
+    if (!isOther) return
     due = 0
     dialling.interruptUnsafe()
   }
