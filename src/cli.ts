@@ -1,7 +1,8 @@
-import { NodeServices } from "@effect/platform-node"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Effect, Layer } from "effect"
 import { CliConfig, CliOutput, Command, GlobalFlag } from "effect/cli"
 import { check } from "./cli/check.ts"
+import { demo } from "./cli/demo.ts"
 import { ExitCode, quietly, report } from "./cli/exit.ts"
 import { predict } from "./cli/predict.ts"
 import { daemon, run } from "./cli/run.ts"
@@ -11,7 +12,7 @@ import { version } from "./internal/version.ts"
 
 const root = Command.make("sidecar", {}, () => daemon).pipe(
   Command.withDescription("A resilient gRPC sidecar beside an LLM inference worker. Without a command it runs."),
-  Command.withSubcommands([run, check, status, predict, worker])
+  Command.withSubcommands([run, demo, check, status, predict, worker])
 )
 
 /** "…; did you mean worker?" */

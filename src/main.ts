@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { NodeRuntime } from "@effect/platform-node"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { program } from "./cli.ts"
 import { teardown } from "./cli/exit.ts"
 import { endOnSecondSignal, tolerateBrokenPipe } from "./cli/process.ts"
