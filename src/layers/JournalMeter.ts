@@ -1,6 +1,7 @@
 import { Clock, Effect, Latch, Layer, Random } from "effect"
+import { packCounts } from "../internal/usage/counts.ts"
 import { makeRecordIds } from "../internal/usage/recordId.ts"
-import { closedRecord, countsOf, makeTally, type Tally } from "../internal/usage/tally.ts"
+import { closedRecord, makeTally, type Tally } from "../internal/usage/tally.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { UsageJournal } from "../services/UsageJournal.ts"
 import { UsageMeter } from "../services/UsageMeter.ts"
@@ -41,11 +42,7 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Lay
         }
       }
       if (!moved) return
-      const counts = []
-      for (const tally of running.values()) {
-        if (tally.savedBytes + tally.savedReplays > 0) counts.push(countsOf(tally))
-      }
-      journal.checkpoint(counts)
+      journal.checkpoint(packCounts([...running.values()].filter((tally) => tally.savedBytes + tally.savedReplays > 0)))
     })
 
     yield* someRun.await.pipe(

@@ -67,21 +67,6 @@ export interface OpenStream {
   readonly identity: StreamIdentity | undefined
 }
 
-/** The counters of one running stream, as the checkpoint keeps them. Absent times are -1. */
-export interface OpenCounts {
-  readonly slot: number
-  readonly tokens: number
-  readonly promptTokens: number
-  readonly chunks: number
-  readonly bytes: number
-  readonly notices: number
-  readonly replays: number
-  readonly heldMillis: number
-  readonly ttftMillis: number
-  /** 1: the worker reported the tokens. */
-  readonly byWorker: number
-}
-
 /** A record as the journal keeps it: the journal itself knows its `sidecar_id`. */
 export type JournalRecord = Omit<UsageRecord, "sidecar_id">
 
@@ -143,8 +128,11 @@ export class UsageJournal extends Context.Service<UsageJournal, {
   readonly sidecarId: () => string
   /** Notes that a stream runs, or that its identity is known now. */
   readonly opened: (stream: OpenStream) => void
-  /** The counters of **all** running streams that have counted something; takes the place of the last checkpoint. */
-  readonly checkpoint: (counts: ReadonlyArray<OpenCounts>) => void
+  /**
+   * The counters of **all** running streams that have counted something, packed by `internal/usage/counts.ts`; takes the
+   * place of the last checkpoint.
+   */
+  readonly checkpoint: (counts: Float64Array) => void
   /** The stream in `slot` has ended. Completes when that is committed, or at once while the journal is failing. */
   readonly closed: (slot: number, record: JournalRecord) => Effect.Effect<void>
   /** Changes when a fresh file took the place of a damaged one: the running streams must be `opened` again. */

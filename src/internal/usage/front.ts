@@ -26,7 +26,7 @@ export interface JournalBackend {
   readonly settle: (batchId: string, settlement: Settlement) => Effect.Effect<void, JournalFault>
   readonly setAside: Effect.Effect<ReadonlyArray<SetAsideRecord>, JournalFault>
   readonly retrySetAside: (recordIds?: ReadonlyArray<string> | undefined) => Effect.Effect<number, JournalFault>
-  readonly balance: Effect.Effect<UsageBalance, JournalFault>
+  readonly balance: Effect.Effect<UsageBalance | undefined, JournalFault>
 }
 
 /** A commit that takes longer than this holds no stream's end back. Milliseconds. */
@@ -64,6 +64,8 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
   readonly limit: number
   readonly recordId: (millis: number) => string
   readonly metrics: Metrics["Service"]
+  /** The journal could not be opened at the start. */
+  readonly fault?: JournalFault | undefined
 }): Effect.fn.Return<UsageJournal["Service"], never, Scope.Scope> {
   const clock = yield* Clock.Clock
   const now = () => clock.currentTimeMillisUnsafe()
@@ -144,7 +146,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
     yield* gather
     dirty.closeUnsafe()
     urgent.closeUnsafe()
-    const group = pending.group(now())
+    const group = pending.group(now(), failure !== undefined)
     if (group === undefined) return
     if (yield* commit(group)) {
       attempt = 0
@@ -179,10 +181,14 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
 
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => {
-      const group = pending.group(now())
+      const group = pending.group(now(), false)
       return group === undefined ? Effect.succeed(false) : commit(group)
     }).pipe(Effect.repeat({ while: (more) => more }), Effect.timeoutOption(lastCommit))
   )
+  if (options.fault !== undefined) {
+    yield* failed(options.fault)
+    dirty.openUnsafe()
+  }
   yield* Effect.forkScoped(Effect.forever(writer), { startImmediately: true })
   if (backend.lingerMillis > 0) yield* Effect.forkScoped(Effect.forever(watcher), { startImmediately: true })
 
@@ -203,7 +209,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
     setAside: backend.setAside,
     retrySetAside: backend.retrySetAside,
     balance: backend.balance.pipe(
-      Effect.tap((balance) => Effect.sync(() => void (lastBalance = balance))),
+      Effect.map((balance) => lastBalance = balance ?? lastBalance),
       Effect.catch(() => Effect.sync(() => lastBalance)),
       Effect.map((balance) => {
         const unsaved = pending.unsaved()

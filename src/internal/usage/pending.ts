@@ -56,10 +56,16 @@ export const makePending = (options: {
       if (closed.length > limit) mergeOldest(now)
       return ++accepted
     },
-    /** The group to commit now: the one whose fate is unknown, unchanged, else what has gathered. */
-    group: (now: number): UsageGroup | undefined => {
+    /**
+     * The group to commit now: the one whose fate is unknown, unchanged, else what has gathered. `probe`: an empty group
+     * when there is nothing, to see whether the journal works again.
+     */
+    group: (now: number, probe: boolean): UsageGroup | undefined => {
       if (inFlight !== undefined) return inFlight
-      if (opened.size === 0 && ended.length === 0 && closed.length === 0 && merged.size === 0 && counts === undefined) {
+      if (
+        !probe && opened.size === 0 && ended.length === 0 && closed.length === 0 && merged.size === 0 &&
+        counts === undefined
+      ) {
         return undefined
       }
       inFlight = {

@@ -1,0 +1,67 @@
+import type { SQLOutputValue } from "node:sqlite"
+import type { JournalRecord } from "../../services/UsageJournal.ts"
+import type { Outcome } from "../../services/UsageRecord.ts"
+import { recordColumns } from "./sqliteSchema.ts"
+
+export type SqliteRow = Readonly<Record<string, SQLOutputValue>>
+
+const outcomes: { readonly [K in Outcome]: K } = {
+  completed: "completed",
+  truncated: "truncated",
+  failed: "failed",
+  timeout: "timeout",
+  worker_lost: "worker_lost",
+  cancelled: "cancelled",
+  deadline: "deadline",
+  slow_reader: "slow_reader",
+  drained: "drained",
+  refused: "refused",
+  interrupted: "interrupted"
+}
+const outcomeByName = new Map<string, Outcome>(Object.entries(outcomes))
+
+/** A text column; "" for NULL. */
+export const text = (row: SqliteRow | undefined, column: string): string => {
+  const value = row?.[column]
+  return typeof value === "string" ? value : ""
+}
+
+/** A number column; 0 for NULL. */
+export const int = (row: SqliteRow | undefined, column: string): number => Number(row?.[column] ?? 0)
+
+export const orNull = (row: SqliteRow, column: string): number | null => {
+  const value = row[column]
+  return value === null || value === undefined ? null : Number(value)
+}
+
+export const recordOf = (row: SqliteRow): JournalRecord => {
+  const promptTokens = orNull(row, "prompt_tokens")
+  const merged = orNull(row, "merged_records")
+  return {
+    record_id: text(row, "record_id"),
+    trace_id: text(row, "trace_id"),
+    model_id: text(row, "model_id"),
+    adapter: text(row, "adapter"),
+    tenant: text(row, "tenant"),
+    player_id: text(row, "player_id"),
+    prompt_chars: int(row, "prompt_chars"),
+    ...(promptTokens === null ? {} : { prompt_tokens: promptTokens }),
+    tokens_generated: int(row, "tokens_generated"),
+    chunks: int(row, "chunks"),
+    bytes: int(row, "bytes"),
+    notices: int(row, "notices"),
+    token_source: row["token_source"] === "worker" ? "worker" : "chunk",
+    outcome: outcomeByName.get(text(row, "outcome")) ?? "interrupted",
+    grpc_status: int(row, "grpc_status"),
+    replays: int(row, "replays"),
+    held_ms: int(row, "held_ms"),
+    ttft_ms: orNull(row, "ttft_ms"),
+    started_at: text(row, "started_at"),
+    ended_at: text(row, "ended_at"),
+    ...(merged === null ? {} : { merged_records: merged })
+  }
+}
+
+/** The values of a record in the order of {@link recordColumns}. */
+export const valuesOf = (record: JournalRecord): Array<string | number | null> =>
+  recordColumns.map((column) => record[column] ?? null)

@@ -1,0 +1,247 @@
+import type { DatabaseSync } from "node:sqlite"
+import type { OpenStream, Sum } from "../../services/UsageJournal.ts"
+import { hourOf, isMerged, streamsOf } from "./merge.ts"
+import { int, orNull, recordOf, type SqliteRow, text, valuesOf } from "./sqliteRows.ts"
+import { recordColumns } from "./sqliteSchema.ts"
+import type { UsageStore } from "./store.ts"
+
+const columns = recordColumns.join(", ")
+const marks = recordColumns.map(() => "?").join(", ")
+const assignments = recordColumns.slice(1).map((column) => `${column} = excluded.${column}`).join(", ")
+
+const openStreamOf = (row: SqliteRow): OpenStream => ({
+  slot: int(row, "slot"),
+  recordId: text(row, "record_id"),
+  startedAt: int(row, "started_at"),
+  identity: {
+    traceId: text(row, "trace_id"),
+    modelId: text(row, "model_id"),
+    adapter: text(row, "adapter"),
+    tenant: text(row, "tenant"),
+    playerId: text(row, "player_id"),
+    promptChars: int(row, "prompt_chars"),
+    priority: 0
+  }
+})
+
+/** Rows, tokens and rows in detail that wait; kept in memory, since every commit asks. */
+interface Waiting {
+  records: number
+  tokens: number
+  details: number
+}
+
+/** The store of the file's journal. `db` has the schema of `sqliteSchema.ts`. */
+export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
+  const sql = {
+    begin: db.prepare("BEGIN IMMEDIATE"),
+    commit: db.prepare("COMMIT"),
+    rollback: db.prepare("ROLLBACK"),
+    version: db.prepare("PRAGMA data_version"),
+    meta: db.prepare("SELECT value FROM meta WHERE key = ?"),
+    setMeta: db.prepare("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"),
+    total: db.prepare("SELECT records, tokens FROM totals WHERE name = ?"),
+    addTotal: db.prepare(
+      `INSERT INTO totals VALUES (?, ?, ?)
+       ON CONFLICT (name) DO UPDATE SET records = records + excluded.records, tokens = tokens + excluded.tokens`
+    ),
+    saveOpen: db.prepare("INSERT OR REPLACE INTO open_streams VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+    dropOpen: db.prepare("DELETE FROM open_streams WHERE slot = ?"),
+    open: db.prepare("SELECT * FROM open_streams ORDER BY slot"),
+    clearOpen: db.prepare("DELETE FROM open_streams"),
+    saveCounts: db.prepare("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)"),
+    counts: db.prepare("SELECT counts FROM checkpoint"),
+    clearCounts: db.prepare("DELETE FROM checkpoint"),
+    add: db.prepare(`INSERT INTO records (${columns}) VALUES (${marks}) ON CONFLICT (record_id) DO NOTHING`),
+    details: db.prepare("SELECT * FROM records WHERE place = 0 AND merged_records IS NULL ORDER BY id LIMIT ?"),
+    merged: db.prepare("SELECT * FROM records WHERE place = 0 AND merged_records IS NOT NULL ORDER BY id LIMIT ?"),
+    growing: db.prepare("SELECT * FROM records WHERE merge_key = ?"),
+    grow: db.prepare(
+      `INSERT INTO records (${columns}, merge_key) VALUES (${marks}, ?)
+       ON CONFLICT (record_id) DO UPDATE SET ${assignments}`
+    ),
+    remove: db.prepare("DELETE FROM records WHERE record_id = ? RETURNING place, tokens_generated, merged_records"),
+    assign: db.prepare("UPDATE records SET place = 1, batch_id = ?, merge_key = NULL WHERE record_id = ?"),
+    firstBatch: db.prepare("SELECT batch_id FROM records WHERE place = 1 ORDER BY batch_id LIMIT 1"),
+    batch: db.prepare("SELECT * FROM records WHERE place = 1 AND batch_id = ? ORDER BY id"),
+    putAside: db.prepare(
+      `UPDATE records SET place = 2, batch_id = NULL, merge_key = NULL, reason = ? WHERE record_id = ? AND place <> 2
+       RETURNING tokens_generated, merged_records`
+    ),
+    putBack: db.prepare(
+      `UPDATE records SET place = 0, reason = NULL WHERE record_id = ? AND place = 2
+       RETURNING tokens_generated, merged_records`
+    ),
+    aside: db.prepare("SELECT * FROM records WHERE place = 2 ORDER BY id"),
+    sums: db.prepare(
+      `SELECT COUNT(*) AS records, COALESCE(SUM(tokens_generated), 0) AS tokens,
+       COUNT(*) - COUNT(merged_records) AS details FROM records WHERE place < 2`
+    ),
+    asideSums: db.prepare(
+      "SELECT COUNT(*) AS records, COALESCE(SUM(tokens_generated), 0) AS tokens FROM records WHERE place = 2"
+    ),
+    oldest: db.prepare("SELECT MIN(ended_at) AS oldest FROM records WHERE place < 2"),
+    addHistory: db.prepare(
+      `INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET records = records + excluded.records,
+         tokens_generated = tokens_generated + excluded.tokens_generated,
+         prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+         chunks = chunks + excluded.chunks, bytes = bytes + excluded.bytes`
+    )
+  }
+
+  const count = (): Waiting => {
+    const row = sql.sums.get()
+    return { records: int(row, "records"), tokens: int(row, "tokens"), details: int(row, "details") }
+  }
+  const version = (): number => int(sql.version.get(), "data_version")
+  let waiting = count()
+  let seen = version()
+
+  const change = (sign: 1 | -1, tokens: number, merged: boolean): void => {
+    waiting.records += sign
+    waiting.tokens += sign * tokens
+    if (!merged) waiting.details += sign
+  }
+  const changeBy = (sign: 1 | -1, row: SqliteRow): void =>
+    change(sign, int(row, "tokens_generated"), orNull(row, "merged_records") !== null)
+
+  return {
+    transaction: (body) => {
+      sql.begin.run()
+      // Somebody else wrote to the file: `sidecar usage quarantine retry`.
+      const now = version()
+      if (now !== seen) {
+        seen = now
+        waiting = count()
+      }
+      const before = { ...waiting }
+      try {
+        const result = body()
+        sql.commit.run()
+        return result
+      } catch (error) {
+        waiting = before
+        if (db.isTransaction) sql.rollback.run()
+        throw error
+      }
+    },
+    meta: (key) => {
+      const row = sql.meta.get(key)
+      return row === undefined ? undefined : text(row, "value")
+    },
+    setMeta: (key, value) => void sql.setMeta.run(key, value),
+    total: (name) => {
+      const row = sql.total.get(name)
+      return { records: int(row, "records"), tokens: int(row, "tokens") }
+    },
+    addTotal: (name, sum) => void sql.addTotal.run(name, sum.records, sum.tokens),
+    saveOpen: (streams) => {
+      for (const { identity, recordId, slot, startedAt } of streams) {
+        sql.saveOpen.run(
+          slot,
+          recordId,
+          startedAt,
+          identity?.traceId ?? "",
+          identity?.modelId ?? "",
+          identity?.adapter ?? "",
+          identity?.tenant ?? "",
+          identity?.playerId ?? "",
+          identity?.promptChars ?? 0
+        )
+      }
+    },
+    dropOpen: (slots) => {
+      for (const slot of slots) sql.dropOpen.run(slot)
+    },
+    saveCounts: (counts) =>
+      void sql.saveCounts.run(new Uint8Array(counts.buffer, counts.byteOffset, counts.byteLength)),
+    open: () => {
+      const blob = sql.counts.get()?.["counts"]
+      return {
+        streams: sql.open.all().map(openStreamOf),
+        counts: blob instanceof Uint8Array
+          ? new Float64Array(Uint8Array.from(blob).buffer, 0, Math.floor(blob.byteLength / 8))
+          : new Float64Array(0)
+      }
+    },
+    clearOpen: () => {
+      sql.clearOpen.run()
+      sql.clearCounts.run()
+    },
+    add: (record) => {
+      if (sql.add.run(...valuesOf(record)).changes === 1) change(1, record.tokens_generated, isMerged(record))
+    },
+    oldest: (limit, kind) => {
+      const first = kind === "all" ? sql.merged.all(limit) : []
+      return [...first, ...sql.details.all(limit - first.length)].map(recordOf)
+    },
+    growing: (key) => {
+      const row = sql.growing.get(key)
+      return row === undefined ? undefined : recordOf(row)
+    },
+    grow: (key, record) => {
+      const row = sql.growing.get(key)
+      if (row !== undefined) changeBy(-1, row)
+      sql.grow.run(...valuesOf(record), key)
+      change(1, record.tokens_generated, true)
+    },
+    remove: (recordIds) => {
+      for (const recordId of recordIds) {
+        const row = sql.remove.get(recordId)
+        if (row !== undefined && int(row, "place") < 2) changeBy(-1, row)
+      }
+    },
+    assign: (recordIds, batchId) => {
+      for (const recordId of recordIds) sql.assign.run(batchId, recordId)
+    },
+    firstBatch: () => {
+      const row = sql.firstBatch.get()
+      return row === undefined ? undefined : text(row, "batch_id")
+    },
+    batch: (batchId) => sql.batch.all(batchId).map(recordOf),
+    putAside: (recordIds, reason) => {
+      for (const recordId of recordIds) {
+        const row = sql.putAside.get(reason, recordId)
+        if (row !== undefined) changeBy(-1, row)
+      }
+    },
+    putBack: (recordIds) => {
+      const chosen = recordIds ?? sql.aside.all().map((row) => text(row, "record_id"))
+      let moved = 0
+      for (const recordId of chosen) {
+        const row = sql.putBack.get(recordId)
+        if (row === undefined) continue
+        changeBy(1, row)
+        moved++
+      }
+      return moved
+    },
+    aside: () => sql.aside.all().map((row) => ({ record: recordOf(row), reason: text(row, "reason") })),
+    addHistory: (records) => {
+      for (const record of records) {
+        sql.addHistory.run(
+          hourOf(record),
+          record.tenant,
+          record.player_id,
+          record.model_id,
+          record.outcome,
+          streamsOf(record),
+          record.tokens_generated,
+          record.prompt_tokens ?? 0,
+          record.chunks,
+          record.bytes
+        )
+      }
+    },
+    waiting: () => waiting,
+    setAside: (): Sum => {
+      const row = sql.asideSums.get()
+      return { records: int(row, "records"), tokens: int(row, "tokens") }
+    },
+    oldestWaitingAt: () => {
+      const oldest = text(sql.oldest.get(), "oldest")
+      return oldest === "" ? undefined : Date.parse(oldest)
+    }
+  }
+}

@@ -1,0 +1,66 @@
+import type {
+  JournalError,
+  JournalFaultReason,
+  SetAsideRecord,
+  Settlement,
+  UsageBalance,
+  UsageBatch
+} from "../../services/UsageJournal.ts"
+import type { Retention } from "./ledger.ts"
+import type { UsageGroup } from "./store.ts"
+
+/** What the thread of the journal is started with. */
+export interface ThreadOptions {
+  readonly path: string
+  readonly durability: "crash" | "power-loss"
+  readonly retention: Retention
+  readonly session: string
+  /** Used when the file has none yet. */
+  readonly sidecarId: string
+  /** Of the threads before this one; a thread that finds no trace of the session adds one. */
+  readonly generation: number
+}
+
+/** What is asked of the thread. `now`: wall clock, milliseconds since the epoch. */
+export type Command =
+  | { readonly op: "begin" }
+  | { readonly op: "commit"; readonly group: UsageGroup }
+  | { readonly op: "nextBatch"; readonly limit: number }
+  | { readonly op: "settle"; readonly batchId: string; readonly settlement: Settlement }
+  | { readonly op: "setAside" }
+  | { readonly op: "retrySetAside"; readonly recordIds: ReadonlyArray<string> | undefined }
+  | { readonly op: "balance" }
+  | { readonly op: "stop" }
+
+export interface Request {
+  readonly id: number
+  readonly now: number
+  readonly command: Command
+}
+
+/** Words for the log, from the thread. */
+export interface Notice {
+  readonly level: "info" | "error"
+  readonly text: string
+}
+
+/** The answer to a command: only what it asked for is there. */
+export interface Answer {
+  readonly interrupted?: number
+  readonly batch?: UsageBatch | undefined
+  readonly setAside?: ReadonlyArray<SetAsideRecord>
+  readonly moved?: number
+  readonly balance?: UsageBalance
+}
+
+/** `unusable`: the file can never work as it is. */
+export interface Reply {
+  readonly id: number
+  readonly sidecarId: string
+  readonly generation: number
+  readonly notices: ReadonlyArray<Notice>
+  readonly result:
+    | { readonly _tag: "done"; readonly answer: Answer }
+    | { readonly _tag: "fault"; readonly reason: JournalFaultReason; readonly detail: string }
+    | { readonly _tag: "unusable"; readonly reason: JournalError["reason"]; readonly detail: string }
+}

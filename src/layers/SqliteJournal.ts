@@ -1,0 +1,181 @@
+import { Clock, Deferred, Effect, Layer, type Scope } from "effect"
+import { hostname } from "node:os"
+import { extname } from "node:path"
+import { Worker } from "node:worker_threads"
+import { type JournalBackend, makeFront } from "../internal/usage/front.ts"
+import { makeRecordIds } from "../internal/usage/recordId.ts"
+import type { Answer, Command, Reply, Request, ThreadOptions } from "../internal/usage/threadProtocol.ts"
+import { Metrics } from "../services/Metrics.ts"
+import { SidecarConfig } from "../services/SidecarConfig.ts"
+import { JournalError, JournalFault, UsageJournal } from "../services/UsageJournal.ts"
+
+/** Beside this file; `.ts` in a checkout, `.js` in a build. */
+const threadUrl = new URL(`./SqliteJournalThread${extname(import.meta.url)}`, import.meta.url)
+
+/** A writer that died is started again after this. */
+const restartDelay = "200 millis"
+/** A start that takes longer goes on without the file. */
+const beginLimit = "5 seconds"
+/** The thread gets this long to close the file when the sidecar stops. */
+const stopLimit = "2 seconds"
+/** Least time between two commits while many streams end at once: about ten ends share one at 10,000 a second. */
+const lingerMillis = 1
+
+/** The thread that owns the file: questions out, answers in, and a new thread when one dies. */
+const makeThread = Effect.fnUntraced(function*(options: Omit<ThreadOptions, "generation">) {
+  const clock = yield* Clock.Clock
+  const waiting = new Map<number, (reply: Effect.Effect<Reply, JournalFault>) => void>()
+  let sidecarId = options.sidecarId
+  let generation = 0
+  let asked = 0
+  let worker: Worker | undefined
+
+  const stopped = (operation: string, detail: string) =>
+    new JournalFault({ operation, reason: "stopped", detail: `the writer of the usage journal stopped: ${detail}` })
+
+  /** One life of a thread; completes when it is over, with the reason. */
+  const live: Effect.Effect<string, never, Scope.Scope> = Effect.gen(function*() {
+    const over = yield* Deferred.make<string>()
+    const thread = new Worker(threadUrl, { name: "usage-journal", workerData: { ...options, generation } })
+    thread.on("message", (reply: Reply) => {
+      sidecarId = reply.sidecarId
+      generation = reply.generation
+      const resume = waiting.get(reply.id)
+      waiting.delete(reply.id)
+      resume?.(Effect.succeed(reply))
+    })
+    thread.on("error", (error) => Deferred.doneUnsafe(over, Effect.succeed(String(error))))
+    thread.on("exit", (code) => Deferred.doneUnsafe(over, Effect.succeed(`exit ${code}`)))
+    worker = thread
+    const reason = yield* Deferred.await(over)
+    worker = undefined
+    for (const [id, resume] of waiting) {
+      waiting.delete(id)
+      resume(Effect.fail(stopped("answer", reason)))
+    }
+    return reason
+  })
+
+  const ask = (command: Command): Effect.Effect<Reply, JournalFault> =>
+    Effect.callback<Reply, JournalFault>((resume) => {
+      const thread = worker
+      if (thread === undefined) return resume(Effect.fail(stopped(command.op, "it is being started again")))
+      const id = ++asked
+      const request: Request = { id, now: clock.currentTimeMillisUnsafe(), command }
+      waiting.set(id, resume)
+      thread.postMessage(request, [])
+      return Effect.sync(() => void waiting.delete(id))
+    }).pipe(
+      Effect.tap((reply) =>
+        Effect.forEach(
+          reply.notices,
+          ({ level, text }) => level === "error" ? Effect.logError(text) : Effect.logInfo(text),
+          { discard: true }
+        )
+      )
+    )
+
+  yield* Effect.addFinalizer(() =>
+    ask({ op: "stop" }).pipe(
+      Effect.timeoutOption(stopLimit),
+      Effect.ignore,
+      Effect.andThen(Effect.promise(async () => {
+        await worker?.terminate()
+      }))
+    )
+  )
+  yield* live.pipe(
+    Effect.tap((reason) => Effect.logError(`usage journal: the writer stopped (${reason}), starting another`)),
+    Effect.andThen(Effect.sleep(restartDelay)),
+    Effect.forever,
+    Effect.forkScoped({ startImmediately: true })
+  )
+
+  return {
+    sidecarId: () => sidecarId,
+    generation: () => generation,
+    ask
+  }
+})
+
+/**
+ * The journal in a SQLite file (`[metering] journal_path`), written by a thread of its own: no disk ever blocks a token.
+ *
+ * **Details**
+ *
+ * One writer per file. A folder that cannot be written or a full disk is no reason not to serve: the sidecar starts,
+ * counts in memory, says so and tries again. A path that can never work, and a second sidecar on the same file, are
+ * {@link JournalError}s. The `sidecar_id` of records is made from the host's name when the file is, and stays with the
+ * file.
+ */
+export const layer: Layer.Layer<UsageJournal, JournalError, SidecarConfig | Metrics> = Layer.effect(
+  UsageJournal,
+  Effect.gen(function*() {
+    const { metering } = yield* SidecarConfig
+    const metrics = yield* Metrics
+    const clock = yield* Clock.Clock
+    const recordId = makeRecordIds(Math.random)
+    const session = recordId(clock.currentTimeMillisUnsafe())
+    const thread = yield* makeThread({
+      path: metering.journal_path,
+      durability: metering.durability,
+      retention: { limit: metering.offline_queue_size, countMerged: metering.billing_endpoint !== undefined },
+      session,
+      sidecarId: `${hostname()}-${session.slice(-8)}`
+    })
+
+    const answer = (command: Command): Effect.Effect<Answer, JournalFault | JournalError> =>
+      Effect.flatMap(thread.ask(command), ({ result }): Effect.Effect<Answer, JournalFault | JournalError> => {
+        switch (result._tag) {
+          case "done":
+            return Effect.succeed(result.answer)
+          case "fault":
+            return Effect.fail(
+              new JournalFault({ operation: command.op, reason: result.reason, detail: result.detail })
+            )
+          case "unusable":
+            return Effect.fail(
+              new JournalError({ path: metering.journal_path, reason: result.reason, detail: result.detail })
+            )
+        }
+      })
+
+    /** Once the sidecar serves, nothing is final: a file that cannot be used now is asked again. */
+    const ask = (command: Command): Effect.Effect<Answer, JournalFault> =>
+      Effect.catchTag(answer(command), "JournalError", (error) =>
+        Effect.fail(
+          new JournalFault({
+            operation: command.op,
+            reason: error.reason === "locked" ? "locked" : "io",
+            detail: error.message
+          })
+        ))
+
+    const fault = yield* answer({ op: "begin" }).pipe(
+      Effect.as(undefined),
+      Effect.timeoutOrElse({
+        duration: beginLimit,
+        orElse: () =>
+          Effect.fail(
+            new JournalFault({ operation: "begin", reason: "stalled", detail: "the disk does not answer" })
+          )
+      }),
+      Effect.catchTag("JournalFault", Effect.succeed)
+    )
+
+    const backend: JournalBackend = {
+      sidecarId: thread.sidecarId,
+      generation: thread.generation,
+      lingerMillis,
+      commit: (group) => Effect.asVoid(ask({ op: "commit", group })),
+      nextBatch: (limit) => Effect.map(ask({ op: "nextBatch", limit }), ({ batch }) => batch),
+      settle: (batchId, settlement) => Effect.asVoid(ask({ op: "settle", batchId, settlement })),
+      setAside: Effect.map(ask({ op: "setAside" }), ({ setAside }) => setAside ?? []),
+      retrySetAside: (recordIds) => Effect.map(ask({ op: "retrySetAside", recordIds }), ({ moved }) => moved ?? 0),
+      balance: Effect.map(ask({ op: "balance" }), ({ balance }) => balance)
+    }
+    return UsageJournal.of(
+      yield* makeFront(backend, { session, limit: metering.offline_queue_size, recordId, metrics, fault })
+    )
+  })
+)
