@@ -35,7 +35,7 @@ export const make = Effect.fnUntraced(function*(health: Settings["health"]) {
     next: Effect.gen(function*() {
       const now = yield* Clock.currentTimeMillis
       const [, delay] = yield* Pull.catchDone(step(now, undefined), () => Effect.die(new Cause.NoSuchElementError()))
-      return Duration.toMillis(delay)
+      return Math.round(Duration.toMillis(delay))
     }),
     reset: Effect.map(Schedule.toStep(plan), (fresh) => {
       step = fresh

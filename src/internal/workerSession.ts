@@ -46,6 +46,8 @@ export interface WorkerSession {
   readonly nudge: (when: "now" | "soon") => void
 }
 
+/** A wait shorter than this is over: no timer is finer, and fractions must not make the loop spin. */
+const MIN_WAIT_MILLIS = 1
 /** Least pause between two probes that a nudge "soon" asks for. */
 const NUDGE_PAUSE_MILLIS = 1000
 
@@ -81,7 +83,7 @@ export const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.C
     failures++
     if (failures < options.failureThreshold) return outcome
     failures = 0
-    return heard > heardBeforeRow
+    return outcome.reason === "HealthTimeout" && heard > heardBeforeRow
       ? Verdict.Saturated({ openCalls: link.openCalls() })
       : Verdict.Hung({
         reason: outcome.reason,
@@ -141,7 +143,7 @@ export const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.C
       yield* probe(true)
       while (true) {
         const wait = Math.min(started + options.intervalMillis, early) - monotonic()
-        if (wait <= 0) break
+        if (wait < MIN_WAIT_MILLIS) break
         nudged.closeUnsafe()
         yield* Effect.timeoutOption(nudged.await, wait)
       }

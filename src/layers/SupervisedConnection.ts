@@ -14,6 +14,8 @@ import { type DownReason, WorkerConnection, type WorkerHealth } from "../service
 
 /** Waits after the socket file appeared, in milliseconds: a server binds before it listens. */
 const EAGER_MILLIS: ReadonlyArray<number> = [20, 50, 100, 200, 400]
+/** A wait shorter than this many milliseconds is over: no timer is finer, and fractions must not make a loop spin. */
+const MIN_WAIT_MILLIS = 1
 /** How often a retired link is asked whether its last call has ended, in milliseconds. */
 const RETIRED_CHECK_MILLIS = 1000
 
@@ -232,7 +234,7 @@ const make = Effect.gen(function*() {
       wake.closeUnsafe()
       if (loss !== undefined) yield* planAfterLoss
       const wait = due - monotonic()
-      if (wait <= 0) yield* dialOnce
+      if (wait < MIN_WAIT_MILLIS) yield* dialOnce
       else yield* Number.isFinite(wait) ? Effect.timeoutOption(wake.await, wait) : wake.await
     }
   })

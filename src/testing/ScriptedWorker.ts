@@ -151,7 +151,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
         begin()
         return announce("replaced")
       case "GoAway":
-        for (const link of process?.links ?? []) link.leave("GoingAway", "worker said GOAWAY with code 0")
+        for (const link of Array.from(process?.links ?? [])) link.leave("GoingAway", "worker said GOAWAY with code 0")
         return
       case "Hang":
         process?.running.closeUnsafe()
@@ -187,7 +187,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
         for (const link of Array.from(process?.links ?? [])) link.break("the worker closed the connection")
         return
       case "ResetStreams":
-        for (const link of process?.links ?? []) {
+        for (const link of Array.from(process?.links ?? [])) {
           for (const call of Array.from(link.calls)) {
             if (call.seen.path === STREAM_PREDICT) call.breakOff("the stream was reset")
           }
