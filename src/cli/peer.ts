@@ -119,10 +119,11 @@ const seconds = (millis: string | undefined): string | undefined =>
 
 const advice = (error: CallFailed): string => {
   const retry = seconds(error.trailers["grpc-retry-pushback-ms"])
-  const again = retry === undefined ? "" : `retry in ${retry}; `
+  const again = retry === undefined || error.details.includes("retry in") ? "" : `retry in ${retry}; `
+  const down = error.trailers["cy-reason"] === "worker_disconnected" ? "worker not connected; " : ""
   switch (error.code) {
     case Status.Code.UNAVAILABLE:
-      return `${again}see \`sidecar status\``
+      return `${down}${again}see \`sidecar status\``
     case Status.Code.RESOURCE_EXHAUSTED:
       return retry === undefined ? "" : `retry in ${retry}`
     case Status.Code.UNAUTHENTICATED:

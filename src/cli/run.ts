@@ -47,7 +47,7 @@ export const daemon = Effect.gen(function*() {
   const Sidecar = yield* Effect.promise(() => import("../layers/Sidecar.ts"))
   return yield* greet(loaded).pipe(
     Effect.andThen(Layer.launch(Layer.provideMerge(announceOpsHttp, Sidecar.layer))),
-    Effect.ensuring(Effect.logInfo("stopped")),
+    Effect.onInterrupt(() => Effect.logInfo("stopped")),
     Effect.provide(Logging.layer),
     Effect.provideService(SidecarConfig, loaded.settings)
   )

@@ -65,7 +65,7 @@ export const start = (
           lines.push(line)
           if (lines.length > REMEMBERED_LINES) lines.shift()
           const parsed = parse(line)
-          if (parsed !== undefined) { for (const listener of [...listeners]) listener(parsed) }
+          if (parsed !== undefined) { for (const listener of listeners) listener(parsed) }
         }
         readline.createInterface(child.stdout).on("line", hear)
         readline.createInterface(child.stderr).on("line", hear)
