@@ -189,9 +189,9 @@ export class Http2WorkerCall implements WorkerCall {
     this.#over = true
     const stream = this.#stream
     if (stream !== undefined && !stream.destroyed) {
-      // The worker is done: release the stream. Legal either way; RST NO_ERROR only if request frames still wait.
-      if (this.#sourceEnded) stream.end()
-      else stream.close(CANCEL)
+      // The worker is done: our half of the stream closes too.
+      if (!this.#sourceEnded) stream.close(CANCEL)
+      else if (!this.#halfClosed) stream.end()
     }
     this.#listener.onEnd(end)
   }

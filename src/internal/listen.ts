@@ -1,8 +1,8 @@
 import { Effect, type Scope } from "effect"
 import { lstatSync, unlinkSync } from "node:fs"
 import * as net from "node:net"
+import { formatBindAddress, parseBindAddress } from "../services/Address.ts"
 import { BindError } from "../services/GrpcServer.ts"
-import { formatAddress, parseBindAddress } from "./bindAddress.ts"
 import { fileIdentity } from "./socketAddress.ts"
 
 const KEY = "[server] bind_addr"
@@ -90,17 +90,17 @@ export const listen = Effect.fnUntraced(function*(
       detail: `${KEY}: "${address}" is neither host:port nor unix:///path`
     })
   }
-  if (where.kind === "unix") yield* clearStale(address, where.path)
+  if (where._tag === "Unix") yield* clearStale(address, where.path)
   const server = yield* Effect.acquireRelease(
     Effect.sync(() => net.createServer({ noDelay: true }, onConnection)),
     (server) => Effect.sync(() => server.close())
   )
-  yield* bind(server, address, where.kind === "unix" ? { path: where.path } : { host: where.host, port: where.port })
+  yield* bind(server, address, where._tag === "Unix" ? { path: where.path } : { host: where.host, port: where.port })
   const bound = server.address()
   return {
     server,
-    address: bound === null || typeof bound === "string"
-      ? `unix://${bound ?? ""}`
-      : formatAddress(where.kind === "tcp" ? where.host : bound.address, bound.port)
+    address: formatBindAddress(
+      where._tag === "Tcp" && bound !== null && typeof bound === "object" ? { ...where, port: bound.port } : where
+    )
   }
 })

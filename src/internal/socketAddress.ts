@@ -1,28 +1,19 @@
 import { lstatSync, statSync } from "node:fs"
 import { resolve } from "node:path"
+import { maxSocketPathBytes, parseWorkerAddress } from "../services/Address.ts"
 import { LinkError, type LinkFault } from "../services/WorkerChannel.ts"
 
-/** Longest path of a Unix socket on Linux (sockaddr_un has 108 bytes, one of them the end). */
-const MAX_PATH_BYTES = 107
-
-/** The path in `unix:///abs`, `unix:/abs`, `unix:rel` or a bare path; absolute. */
-export const socketPath = (address: string): string => {
-  const bare = address.startsWith("unix://")
-    ? address.slice(7)
-    : address.startsWith("unix:")
-    ? address.slice(5)
-    : address
-  return resolve(bare)
-}
+/** The socket's path, absolute, of an address as `worker_uds` spells it. */
+export const socketPath = (address: string): string => resolve(parseWorkerAddress(address) ?? address)
 
 const fault = (fault: LinkFault, detail: string): LinkError => new LinkError({ fault, detail })
 
 /** What can be said before a connect: a path that no socket can have. */
 export const pathFault = (path: string): LinkError | undefined =>
-  Buffer.byteLength(path) > MAX_PATH_BYTES
+  Buffer.byteLength(path) > maxSocketPathBytes
     ? fault(
       "PathTooLong",
-      `${path} has ${Buffer.byteLength(path)} bytes, a Unix socket's path may have ${MAX_PATH_BYTES}`
+      `${path} has ${Buffer.byteLength(path)} bytes, a Unix socket's path may have ${maxSocketPathBytes}`
     )
     : undefined
 

@@ -12,6 +12,7 @@ import { InferenceProxy } from "../services/InferenceProxy.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import * as E from "../services/StreamError.ts"
+import { type StreamSpan, StreamTracer } from "../services/StreamTracer.ts"
 import { UsageMeter } from "../services/UsageMeter.ts"
 import type { ServerCall } from "../services/Wire.ts"
 import type { WorkerLink } from "../services/WorkerChannel.ts"
@@ -96,6 +97,7 @@ const make: Effect.Effect<
   const config = yield* SidecarConfig
   const connection = yield* WorkerConnection
   const meter = yield* UsageMeter
+  const tracer = yield* StreamTracer
   const metrics = yield* Metrics
   const watchdog = yield* Watchdog.make
   const breaker = yield* makeBreaker(
@@ -208,7 +210,7 @@ const make: Effect.Effect<
     )
   }
 
-  const finish = (stream: ProxiedStream): Effect.Effect<void> =>
+  const finish = (stream: ProxiedStream, span: StreamSpan): Effect.Effect<void> =>
     Effect.suspend(() => {
       // Undecided only when its fiber was ended from outside.
       if (stream.end === undefined) stream.depart("cancelled")
@@ -216,6 +218,7 @@ const make: Effect.Effect<
     }).pipe(
       Effect.andThen(Effect.sync(() => {
         stream.finish()
+        if (stream.end !== undefined) span.end(stream.tally, stream.end)
         streams.delete(stream)
         left()
       })),
@@ -232,11 +235,13 @@ const make: Effect.Effect<
         metrics.streamEnded("refused", Math.max(0, watchdog.now() - call.arrivedAt) / 1000)
         return Effect.void
       }
+      const span = tracer.start(call.metadata)
+      if (span.traceparent !== undefined) metadata["traceparent"] = span.traceparent
       const stream = new ProxiedStream(call, metadata, meter.open(), env)
       streams.add(stream)
       idle.closeUnsafe()
       const carried = breaker.isWatchful() && connection.link() !== undefined ? carryGuarded(stream) : carry(stream)
-      return Effect.ensuring(carried, finish(stream))
+      return Effect.ensuring(carried, finish(stream, span))
     })
 
   const passthrough = (call: ServerCall): Effect.Effect<void> =>

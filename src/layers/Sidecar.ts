@@ -1,10 +1,11 @@
-import { Config, Effect, Layer } from "effect"
+import { Effect, Layer } from "effect"
 import type { BindError, GrpcServer } from "../services/GrpcServer.ts"
 import type { InferenceProxy } from "../services/InferenceProxy.ts"
+import type { MetricReadings } from "../services/MetricReadings.ts"
 import type { Metrics } from "../services/Metrics.ts"
 import type { OpsHttp as OpsHttpService } from "../services/OpsHttp.ts"
-import type { SidecarConfig } from "../services/SidecarConfig.ts"
-import type { UsageJournal } from "../services/UsageJournal.ts"
+import { SidecarConfig } from "../services/SidecarConfig.ts"
+import type { JournalError, UsageJournal } from "../services/UsageJournal.ts"
 import type { UsageMeter } from "../services/UsageMeter.ts"
 import type { WorkerChannel } from "../services/WorkerChannel.ts"
 import type { WorkerConnection } from "../services/WorkerConnection.ts"
@@ -19,23 +20,29 @@ import * as OpsHttp from "./OpsHttp.ts"
 import * as PromMetrics from "./PromMetrics.ts"
 import * as ReplayingProxy from "./ReplayingProxy.ts"
 import * as SidecarRoutes from "./SidecarRoutes.ts"
+import * as SqliteJournal from "./SqliteJournal.ts"
 import * as SupervisedConnection from "./SupervisedConnection.ts"
+import * as Tracing from "./Tracing.ts"
 
 /** What the core gives to an application that embeds it. */
-export type Core = InferenceProxy | WorkerConnection | UsageMeter | UsageJournal | Metrics
+export type Core = InferenceProxy | WorkerConnection | UsageMeter | UsageJournal | Metrics | MetricReadings
+
+/** What stands on a journal: the path of a stream and all that it needs but the wire. */
+const layerOver = <E>(journal: Layer.Layer<UsageJournal, E, SidecarConfig | Metrics>) =>
+  ReplayingProxy.layer.pipe(
+    // The path of a stream needs a status to decide on and a meter to count into.
+    Layer.provideMerge(SupervisedConnection.layer),
+    Layer.provideMerge(JournalMeter.layer),
+    // Below the meter: what was counted outlives what counts it.
+    Layer.provideMerge(journal),
+    Layer.provideMerge(PromMetrics.layer)
+  )
 
 /**
  * The sidecar without its wire: give it a `WorkerChannel` (a real one, or the scripted one of the testing kit) and drive
  * `InferenceProxy`. Counts are kept in memory.
  */
-export const layerCore: Layer.Layer<Core, never, WorkerChannel | SidecarConfig> = ReplayingProxy.layer.pipe(
-  // The path of a stream needs a status to decide on and a meter to count into.
-  Layer.provideMerge(SupervisedConnection.layer),
-  Layer.provideMerge(JournalMeter.layer),
-  // Below the meter: what was counted outlives what counts it.
-  Layer.provideMerge(MemoryJournal.layer),
-  Layer.provideMerge(PromMetrics.layer)
-)
+export const layerCore: Layer.Layer<Core, never, WorkerChannel | SidecarConfig> = layerOver(MemoryJournal.layer)
 
 const wires = {
   "http2": { channel: Http2WorkerChannel.layer, server: Http2Server.layer },
@@ -48,22 +55,22 @@ export type Wire = keyof typeof wires
 /** The whole sidecar on one of its wires; closing the scope is the drain. */
 export const layerOn = (
   wire: Wire
-): Layer.Layer<Core | GrpcServer | OpsHttpService, BindError, SidecarConfig> =>
+): Layer.Layer<Core | GrpcServer | OpsHttpService, BindError | JournalError, SidecarConfig> =>
   Drain.layer.pipe(
     // Above everything that a running stream needs, so that it closes first.
     Layer.provideMerge(wires[wire].server),
     Layer.provide(SidecarRoutes.layer),
     // The operators' port is open before the first gateway comes and until the last one has gone.
     Layer.provideMerge(OpsHttp.layer),
-    Layer.provideMerge(layerCore),
+    Layer.provideMerge(layerOver(SqliteJournal.layer)),
+    // Around the path of a stream: what it did is told after it has ended.
+    Layer.provide(Tracing.layer),
     Layer.provide(wires[wire].channel)
   )
 
 /** The sidecar as the daemon runs it. `SIDECAR_WIRE=grpc-js` takes the reference wire, for comparison. */
-export const layer: Layer.Layer<Core | GrpcServer | OpsHttpService, BindError, SidecarConfig> = Layer.unwrap(
-  Config.String("SIDECAR_WIRE").pipe(
-    Config.withDefault("http2"),
-    Effect.map((wire) => layerOn(wire === "grpc-js" ? "grpc-js" : "http2")),
-    Effect.orElseSucceed(() => layerOn("http2"))
-  )
-)
+export const layer: Layer.Layer<
+  Core | GrpcServer | OpsHttpService,
+  BindError | JournalError,
+  SidecarConfig
+> = Layer.unwrap(Effect.map(SidecarConfig, ({ server }) => layerOn(server.wire ?? "http2")))

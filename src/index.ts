@@ -1,0 +1,34 @@
+/**
+ * `cy-llm-sidecar`: the sidecar's parts for another Effect application. Each service is a tag with its contract; the
+ * layers that implement it stand in {@link Sidecar} (all of it), {@link TomlConfig} (settings from a file, the environment
+ * or code) and, one by one, in the namespaces below. Nothing runs on import.
+ */
+
+/** The composed sidecar: `layer` (as the daemon), `layerOn(wire)`, `layerCore` (without a wire). */
+export * as Sidecar from "./layers/Sidecar.ts"
+/** Settings: `layer` (file and environment), `layerFrom` (an object, with defaults and the same checks). */
+export * as TomlConfig from "./layers/TomlConfig.ts"
+/** The log as the daemon writes it; leave it out to keep your application's own. */
+export * as Logging from "./layers/Logging.ts"
+/** The wires, to replace one by one. */
+export * as GrpcJsServer from "./layers/GrpcJsServer.ts"
+export * as GrpcJsWorkerChannel from "./layers/GrpcJsWorkerChannel.ts"
+export * as Http2Server from "./layers/Http2Server.ts"
+export * as Http2WorkerChannel from "./layers/Http2WorkerChannel.ts"
+
+export * from "./services/BillingSink.ts"
+export * from "./services/GrpcServer.ts"
+export * from "./services/InferenceProxy.ts"
+export * from "./services/MetricReadings.ts"
+export * from "./services/Metrics.ts"
+export * from "./services/OpsHttp.ts"
+export * from "./services/SidecarConfig.ts"
+export * as Status from "./services/Status.ts"
+export * from "./services/StreamError.ts"
+export * from "./services/StreamTracer.ts"
+export * from "./services/UsageJournal.ts"
+export * from "./services/UsageMeter.ts"
+export * from "./services/UsageRecord.ts"
+export * as Wire from "./services/Wire.ts"
+export * from "./services/WorkerChannel.ts"
+export * from "./services/WorkerConnection.ts"
