@@ -1,4 +1,5 @@
 import type { Metrics } from "../services/Metrics.ts"
+import type { JournalFaultReason } from "../services/UsageJournal.ts"
 import { Outcome } from "../services/UsageRecord.ts"
 import { LinkFault } from "../services/WorkerChannel.ts"
 import type { WorkerState } from "../services/WorkerConnection.ts"
@@ -28,6 +29,16 @@ const connectionStatus: Record<WorkerState["_tag"], number> = {
   Connected: 1,
   Reloading: 2
 }
+
+const journalFaults: ReadonlyArray<JournalFaultReason> = [
+  "full",
+  "readonly",
+  "corrupt",
+  "locked",
+  "stalled",
+  "stopped",
+  "io"
+]
 
 const circuitNumber = { closed: 0, half_open: 1, open: 2 }
 
@@ -65,10 +76,10 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
   const models = modelCounter(maxModels)
   const outcomes = wordCounter(Outcome.literals)
   const faults = wordCounter(LinkFault.literals)
-  const records = wordCounter(["open", "waiting", "acknowledged", "set_aside", "merged"])
-  const recordTokens = wordCounter(["delivered", "waiting", "acknowledged", "set_aside"])
-  const reports = wordCounter([])
-  const journalErrors = wordCounter([])
+  const records = wordCounter(["open", "waiting", "acknowledged", "set_aside", "merged", "unsaved"])
+  const recordTokens = wordCounter(["open", "delivered", "waiting", "acknowledged", "set_aside"])
+  const reports = wordCounter(["accepted", "duplicate", "retry", "split", "set_aside"])
+  const journalErrors = wordCounter(journalFaults)
 
   const recorder: Recorder = {
     streamStarted: () => {
@@ -220,8 +231,8 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
     byLabel(
       "counter",
       "sidecar_journal_errors_total",
-      "Failures of the usage journal by operation.",
-      "operation",
+      "Failures of the usage journal by reason.",
+      "reason",
       journalErrors.read
     ),
     counter(
