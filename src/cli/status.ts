@@ -2,7 +2,7 @@ import { Clock, Effect, Schedule } from "effect"
 import { Command, Flag } from "effect/cli"
 import type { CallFailed } from "../internal/aiClient.ts"
 import { CliExit, ExitCode, quietly } from "./exit.ts"
-import { connect, explain, type Peer, peerFlags } from "./peer.ts"
+import { connect, explain, type Peer, peerFlags, reachable } from "./peer.ts"
 import { duration, onStdout, print, printLine } from "./terminal.ts"
 
 type Payload = Readonly<Record<string, string>>
@@ -53,6 +53,9 @@ const worker = (payload: Payload, now: number): ReadonlyArray<readonly [string, 
   ]
 }
 
+/** An address, unless it leaves the port to the system: then this says nothing. */
+const known = (address: string | undefined): string => address === undefined || address.endsWith(":0") ? "" : address
+
 const requests = (payload: Payload): string => {
   const [ok, failed] = [
     number(payload, "sidecar_requests_success_total"),
@@ -77,8 +80,8 @@ export const render = (payload: Payload, now: number): string => {
     ["requests", requests(payload)],
     ["tokens", String(number(payload, "tokens"))],
     ["usage", payload.usage_waiting === undefined ? "" : `${payload.usage_waiting} records wait to be reported`],
-    ["gRPC", payload.bind_addr ?? ""],
-    ["metrics", payload.metrics_addr === undefined ? "" : `http://${payload.metrics_addr}/metrics`],
+    ["gRPC", known(payload.bind_addr)],
+    ["metrics", known(payload.metrics_addr) === "" ? "" : `http://${reachable(known(payload.metrics_addr))}/metrics`],
     ["socket", payload.worker_uds ?? ""]
   ]
   return rows.filter(([, value]) => value !== "")
