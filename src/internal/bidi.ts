@@ -48,6 +48,8 @@ export const bidi = (
       })
       yield* Stream.runForEach(Stream.fromQueue(batches), (batch) =>
         Effect.gen(function*() {
+          // Not from within `onFrames`: `resume` must come after its `false`.
+          yield* Effect.yieldNow
           for (const { bytes, compressed } of messagesOf(batch)) {
             const request = compressed ? yield* decompress(bytes, call.encoding, options.maxMessageBytes) : bytes
             const response = yield* respond(request)

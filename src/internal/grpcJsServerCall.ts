@@ -68,10 +68,12 @@ export class GrpcJsServerCall implements ServerCall {
     this.peer = head.peer
     this.#call = call
     this.#maxMessageBytes = head.maxMessageBytes
-    call.on("cancelled", () => {
+    const cancelled = (): void => {
       if (remaining(call) > 0) this.#depart("cancelled")
       else setTimeout(() => this.#depart("cancelled"), DEADLINE_GRACE_MILLIS)
-    })
+    }
+    if (call.cancelled) cancelled()
+    else call.on("cancelled", cancelled)
   }
 
   /** Called when the gateway has left, after the listener heard it. */

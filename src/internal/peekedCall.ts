@@ -21,6 +21,8 @@ class PeekedCall implements ServerCall, RequestListener {
   #listener: RequestListener | undefined
   #halfClosed = false
   #paused = false
+  /** What the listener answered to the last batch that was kept for it. */
+  #more = true
 
   constructor(call: ServerCall, onFirst: () => void) {
     this.#call = call
@@ -34,9 +36,10 @@ class PeekedCall implements ServerCall, RequestListener {
   onFrames(batch: FrameBatch): boolean {
     if (this.#listener !== undefined) return this.#listener.onFrames(batch)
     this.#kept.push(batch)
-    this.#paused = true
     if (this.#kept.length === 1) this.#onFirst()
-    return false
+    // The handler may have been started from within.
+    this.#paused = this.#listener === undefined
+    return !this.#paused && this.#more
   }
 
   onHalfClose(): void {
@@ -55,10 +58,9 @@ class PeekedCall implements ServerCall, RequestListener {
 
   start(listener: RequestListener): void {
     this.#listener = listener
-    let more = true
-    for (const batch of this.#kept.splice(0)) more = listener.onFrames(batch)
+    for (const batch of this.#kept.splice(0)) this.#more = listener.onFrames(batch)
     if (this.#halfClosed) listener.onHalfClose()
-    else if (this.#paused && more) this.#call.resume()
+    else if (this.#paused && this.#more) this.#call.resume()
   }
 
   get path(): string {

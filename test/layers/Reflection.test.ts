@@ -1,12 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { loadSync, type MethodDefinition } from "@grpc/proto-loader"
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
 import { createRequire } from "node:module"
 import * as descriptor from "protobufjs/ext/descriptor/index.js"
 import * as SidecarRoutesLayer from "../../src/layers/SidecarRoutes.ts"
 import { SidecarRoutes } from "../../src/services/GrpcServer.ts"
 import { Code } from "../../src/services/Status.ts"
-import { complete, FakeCall } from "../support/fakeCall.ts"
+import { complete, FakeCall, serve } from "../support/fakeCall.ts"
 import { World } from "../support/fakeServices.ts"
 
 interface Answer {
@@ -98,6 +98,19 @@ describe.each(["v1", "v1alpha"] as const)("reflection %s", (version) => {
       ])
       assert.strictEqual(status.code, Code.OK)
     }))
+
+  it.effect("answers each request as it comes", () =>
+    Effect.gen(function*() {
+      const { routes } = yield* SidecarRoutes
+      const method = definitionOf(version)
+      const call = new FakeCall(method.path)
+      const fiber = yield* serve(routes.get(method.path)!, call)
+      for (let n = 0; n < 3; n++) call.send(method.requestSerialize({ listServices: "*" }))
+      call.halfClose()
+      yield* Fiber.join(fiber)
+      assert.strictEqual(call.replies.length, 3)
+      assert.strictEqual(call.ended?.code, Code.OK)
+    }).pipe(Effect.provide(SidecarRoutesLayer.layer), Effect.provide(new World().layer())))
 
   it.effect("fails a call whose bytes are not a request", () =>
     Effect.gen(function*() {

@@ -172,6 +172,22 @@ describe("Control", () => {
       })
     ))
 
+  it.effect("takes a message that comes while it waits for one", () =>
+    withRoutes((world, routes) =>
+      Effect.gen(function*() {
+        const own = new FakeCall(CONTROL)
+        const fiber = yield* serve(handlerOf(routes, CONTROL), own)
+        own.send(command("sidecar.ready")).halfClose()
+        yield* Fiber.join(fiber)
+        assert.strictEqual(own.ended?.code, Code.OK)
+        const other = new FakeCall(CONTROL)
+        const carrying = yield* serve(handlerOf(routes, CONTROL), other)
+        other.send(command("ping")).halfClose()
+        yield* Fiber.join(carrying)
+        assert.strictEqual(world.carried[0]?.frames.length, 1)
+      })
+    ))
+
   it.effect("ends a call whose deadline passes before any message came", () =>
     withRoutes((world, routes) =>
       Effect.gen(function*() {
