@@ -28,6 +28,7 @@ const span = (value) => {
   const [d, h, m, s] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60, whole % 60]
   return d > 0 ? d + " d " + h + " h" : h > 0 ? h + " h " + m + " min" : m > 0 ? m + " min " + s + " s" : s + " s"
 }
+const lately = (recent) => "last " + (recent.seconds < 120 ? span(recent.seconds) : Math.round(recent.seconds / 60) + " min")
 const away = (report, time) => (Date.parse(time) - Date.parse(report.now)) / 1000
 const words = {
   connected: ["Connected", "ok"], connecting: ["Connecting", "warn"],
@@ -83,7 +84,7 @@ const tile = (title, big, unit, sub, options) => el("div", { className: "tile " 
   sub ? el("div", { className: "sub", textContent: sub }) : null)
 const tiles = (report) => {
   const { streams, tokens, recent, latency, usage } = report
-  const over = "last " + span(recent.seconds)
+  const over = lately(recent)
   const first = latency.first_token ?? {}
   const waits = [streams.held ? streams.held + " held" : "", streams.queued ? streams.queued + " queued" : ""]
     .filter(Boolean).join(", ")
@@ -120,7 +121,7 @@ const cards = (report) => {
   const { config, latency, outcomes, readiness, recent, streams, usage, worker } = report
   const journal = readiness.journal
   fill("cards",
-    card("Latency, last " + span(recent.seconds), ["", "p50", "p95", "p99"], [
+    card("Latency, " + lately(recent), ["", "p50", "p95", "p99"], [
       ...latencyRow(latency, "first_token", "First token"), ...latencyRow(latency, "inter_token", "Between tokens"),
       ...latencyRow(latency, "duration", "Whole stream"), ...latencyRow(latency, "overhead", "Added by the sidecar"),
       ...latencyRow(latency, "cancel", "Cancel to the worker")
