@@ -84,7 +84,11 @@ describe.each(wires)("metadata on the %s wire", (wire) => {
   })
 
   it("carries a status with a message in any script, its details and trailers", async () => {
-    const details = Buffer.concat([field.varint(1, 8), field.string(2, "显存不足"), field.bytes(3, binary)])
+    const details = Buffer.concat([
+      field.varint(1, 8),
+      field.string(2, "显存不足"),
+      field.bytes(3, Buffer.concat([field.string(1, "type.test/x"), field.bytes(2, binary)]))
+    ])
     const text = "显存不足: 100% of 24 GiB, \"q\"\n\t#tag %zz 🚀"
     const call = lab().gateway.call({ requests: [request()] })
     const served = await lab().worker.nextCall()

@@ -189,8 +189,8 @@ describe.each(wires)("a worker that goes and comes, on the %s wire", (wire) => {
     atOld.send(...tokens(2))
     await call.messages.count(2, "tokens")
     const next = await lab.startWorker()
-    await next.healthProbes.count(1, "a probe of the new worker")
-    await lab.sidecar.connected()
+    // The first probe proves the new worker; the second comes when it has taken over.
+    await next.healthProbes.count(2, "probes of the new worker")
     await served(lab)
     atOld.send(endOfStream(2))
     atOld.end()
