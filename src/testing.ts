@@ -14,6 +14,8 @@ export * as Recorder from "./testing/Recorder.ts"
 export * as ScriptedGateway from "./testing/ScriptedGateway.ts"
 /** The worker: the `WorkerChannel` for the sidecar and the controls for the test. */
 export * as ScriptedWorker from "./testing/ScriptedWorker.ts"
+/** The real core of the sidecar over a scripted worker. */
+export * as Simulation from "./testing/Simulation.ts"
 /** The settings with all defaults, or with some changed. */
 export * as TestConfig from "./testing/TestConfig.ts"
 /** What happens to the worker when, as data and as text. */

@@ -10,6 +10,8 @@ import { type Action, formatAction, inOrder, parse, type Timeline } from "./Time
 /** Path of the one streaming method that the sidecar gives meaning to. */
 export const STREAM_PREDICT = "/cy.llm.AiInference/StreamPredict"
 
+const HEALTH = "/cy.llm.AiInference/Health"
+
 /**
  * The controls of the scripted worker: what the tester holds while the sidecar under test holds the `WorkerChannel`.
  */
@@ -44,7 +46,7 @@ export interface Options {
   readonly threads?: number | undefined
   /** A cancelled stream keeps its thread until its generation is over, as at a real worker. Default false. */
   readonly generationSurvivesCancel?: boolean | undefined
-  /** Runs before each frame: random pauses of the explorer. Default nothing. */
+  /** Runs before each frame of a stream: random pauses, to find races. Default nothing. */
   readonly jitter?: Effect.Effect<void> | undefined
   /** Whether the watch on the socket works; without it only the reconnect schedule finds a new worker. Default true. */
   readonly watch?: boolean | undefined
@@ -63,6 +65,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const processes: Array<ScriptedProcess> = []
   let health: Readonly<Record<string, string>> = {}
   let dials = 0
+  let healthCalls = 0
   let address: Address = "SocketMissing"
   /** Broken dials: completed when the process that a dial waits for dies. */
   let death = Deferred.makeUnsafe<never, LinkError>()
@@ -72,7 +75,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const world: ProcessWorld = {
     now: () => clock.currentTimeMillisUnsafe(),
     fork: (effect) => track(fork(effect)),
-    nextCallId: () => calls.length + 1,
+    nextCallId: (path) => path === HEALTH ? ++healthCalls : calls.length - healthCalls + 1,
     record,
     recordCall: (call) => {
       calls.push(call)

@@ -1,5 +1,6 @@
 import { Deferred, Effect, Latch } from "effect"
 import { payloads } from "../internal/frames.ts"
+import { HEALTH_PATH } from "../internal/workerRpc.ts"
 import { Code, codeName } from "../services/Status.ts"
 import {
   type CallEnd,
@@ -21,6 +22,7 @@ export type CallFate = "answered" | "cancelled" | "broken" | "refused"
 
 /** A call as it arrived at the worker, for assertions. Times are virtual milliseconds. */
 export interface RecordedCall {
+  /** From 1, in order of arrival. The sidecar's own Health calls are counted apart and leave no line in the trace. */
   readonly id: number
   /** Which worker process it reached: 1 for the first, one more after each restart. */
   readonly process: number
@@ -42,12 +44,15 @@ export interface LinkHost {
   readonly process: number
   /** Virtual milliseconds. */
   readonly now: () => number
-  readonly nextCallId: () => number
+  readonly nextCallId: (path: string) => number
   /** The worker begins to answer. */
   readonly serve: (call: ScriptedCall) => void
   readonly record: (what: string, detail?: string, call?: number) => void
   readonly recordCall: (call: RecordedCall) => void
 }
+
+/** The sidecar asks each few seconds: too often for a trace, and always the same. */
+const isHealth = (path: string): boolean => path === HEALTH_PATH
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
@@ -72,7 +77,7 @@ export class ScriptedCall implements WorkerCall {
     this.#link = link
     this.#listener = listener
     this.seen = {
-      id: link.host.nextCallId(),
+      id: link.host.nextCallId(start.path),
       process: link.host.process,
       path: start.path,
       metadata: start.metadata,
@@ -186,7 +191,9 @@ export class ScriptedCall implements WorkerCall {
   #finished(fate: CallFate, code: number): void {
     const { host } = this.#link
     this.seen.end = { at: host.now(), fate, code }
-    host.record(`call ${fate}`, `${codeName(code)} after ${this.seen.framesSent} frames`, this.seen.id)
+    if (!isHealth(this.seen.path)) {
+      host.record(`call ${fate}`, `${codeName(code)} after ${this.seen.framesSent} frames`, this.seen.id)
+    }
     this.#link.closed(this)
   }
 }
@@ -213,7 +220,7 @@ export class ScriptedLink implements WorkerLink {
       return call
     }
     this.calls.add(call)
-    this.host.record("call arrived", start.path, call.seen.id)
+    if (!isHealth(start.path)) this.host.record("call arrived", start.path, call.seen.id)
     this.host.serve(call)
     return call
   }

@@ -10,7 +10,7 @@ import { type LinkHost, type RecordedCall, type ScriptedCall, ScriptedLink } fro
 export interface ProcessWorld {
   readonly now: () => number
   readonly fork: (effect: Effect.Effect<void>) => Fiber.Fiber<void>
-  readonly nextCallId: () => number
+  readonly nextCallId: (path: string) => number
   readonly record: LinkHost["record"]
   readonly recordCall: (call: RecordedCall) => void
   readonly answerFor: (path: string) => Answer | undefined
@@ -49,7 +49,7 @@ export class ScriptedProcess implements LinkHost {
   }
 
   readonly now = (): number => this.#world.now()
-  readonly nextCallId = (): number => this.#world.nextCallId()
+  readonly nextCallId = (path: string): number => this.#world.nextCallId(path)
   readonly record: LinkHost["record"] = (what, detail, call) => this.#world.record(what, detail, call)
   readonly recordCall = (call: RecordedCall): void => this.#world.recordCall(call)
 
@@ -146,7 +146,7 @@ export class ScriptedProcess implements LinkHost {
     const send = (batch: FrameBatch) =>
       Effect.gen({ self: this }, function*() {
         if (this.slowMillis > 0) yield* Effect.sleep(this.slowMillis)
-        yield* this.#world.jitter
+        if (isStream(call.seen.path)) yield* this.#world.jitter
         yield* this.running.await
         yield* call.room
         call.send(batch)
