@@ -10,7 +10,7 @@ export const remedyFor = (settings: Settings, address: string) => (reason: DownR
     case "SocketMissing":
       return `start the worker, or set [server] worker_uds to the socket it listens on (now ${address})`
     case "ConnectionRefused":
-      return `nobody listens on ${address}: the worker died and left its socket file behind; start it again`
+      return `the worker died and left its socket file behind: start it again, on ${address} ([server] worker_uds)`
     case "PermissionDenied":
       return `give the sidecar's user read and write permission on ${address} and on its folder ([server] worker_uds)`
     case "NotASocket":

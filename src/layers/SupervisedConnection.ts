@@ -222,13 +222,18 @@ const make = Effect.gen(function*() {
     const error = yield* Effect.flip(dialled)
     yield* Effect.logDebug(`could not reach the worker (${error.fault}): ${error.detail}`)
     metrics.workerConnectionError(error.fault)
-    if (primary === undefined) status.apply(Evidence.Lost({ at: wall(), reason: error.fault, detail: error.detail }))
+    // While a server that has just bound its socket begins to listen, a refusal is no news.
+    const isNews = eager.length === 0 || status.current()._tag !== "Disconnected"
+    if (primary === undefined && isNews) {
+      status.apply(Evidence.Lost({ at: wall(), reason: error.fault, detail: error.detail }))
+    }
     yield* planNext
   })
 
   const supervise = Effect.gen(function*() {
     yield* Effect.logInfo(`connecting to worker at ${channel.address}`)
     yield* dialOnce
+    if (primary !== undefined) yield* primary.probe(false)
     yield* Effect.logInfo(`health check started (every ${health.check_interval_secs}s)`)
     while (true) {
       wake.closeUnsafe()

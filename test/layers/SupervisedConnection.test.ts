@@ -4,7 +4,18 @@ import { TestClock } from "effect/testing"
 import { type LinkFault, LinkFault as LinkFaults } from "../../src/services/WorkerChannel.ts"
 import { WorkerConnection } from "../../src/services/WorkerConnection.ts"
 import { Answer, ScriptedWorker, Timeline } from "../../src/testing.ts"
-import { openCall, perform, reason, settle, streaming, tag, theLink, Told, world } from "../support/connectionWorld.ts"
+import {
+  openCall,
+  perform,
+  reason,
+  Refusals,
+  settle,
+  streaming,
+  tag,
+  theLink,
+  Told,
+  world
+} from "../support/connectionWorld.ts"
 
 const { Action } = Timeline
 const Worker = ScriptedWorker.ScriptedWorker
@@ -22,8 +33,8 @@ describe("SupervisedConnection, connecting", () => {
       const { log, reconnects } = yield* Told
       assert.deepStrictEqual(log, [
         "Info connecting to worker at unix:///scripted/worker.sock",
-        "Info health check started (every 5s)",
-        "Info connected to worker"
+        "Info connected to worker",
+        "Info health check started (every 5s)"
       ])
       assert.strictEqual(reconnects, 0)
     }).pipe(Effect.provide(world())))
@@ -398,6 +409,21 @@ describe("SupervisedConnection, coming back", () => {
       assert.strictEqual(yield* tag, "Connected")
       assert.strictEqual((yield* Worker).dials(), before + 1)
     }).pipe(Effect.provide(world({ running: false }, { health: { reconnect_delay_secs: 3600 } }))))
+
+  it.effect("dials again within milliseconds when a server has bound its socket and does not listen yet", () => {
+    const refusals = new Refusals()
+    return Effect.gen(function*() {
+      yield* TestClock.adjust("1 minute")
+      refusals.left = 3
+      yield* perform(Action.ComeBack())
+      // The watch has woken it; that nobody listens yet is no news for an operator.
+      assert.strictEqual(refusals.left, 2)
+      assert.strictEqual(yield* reason, "SocketMissing")
+      yield* TestClock.adjust("170 millis")
+      assert.strictEqual(yield* tag, "Connected")
+      assert.deepStrictEqual((yield* Told).log.filter((line) => line.includes("ConnectionRefused")), [])
+    }).pipe(Effect.provide(world({ running: false }, {}, refusals)))
+  })
 
   it.effect("does not wait for a frozen worker when another takes over its address", () =>
     Effect.gen(function*() {

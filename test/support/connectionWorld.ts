@@ -2,7 +2,7 @@ import { Context, Effect, Layer, Logger } from "effect"
 import * as SupervisedConnection from "../../src/layers/SupervisedConnection.ts"
 import { Metrics } from "../../src/services/Metrics.ts"
 import { type CallEnd, noMetadata } from "../../src/services/Wire.ts"
-import type { WorkerLink } from "../../src/services/WorkerChannel.ts"
+import { LinkError, WorkerChannel, type WorkerLink } from "../../src/services/WorkerChannel.ts"
 import { WorkerConnection } from "../../src/services/WorkerConnection.ts"
 import { Answer, Messages, ScriptedWorker, TestConfig, type Timeline } from "../../src/testing.ts"
 
@@ -60,9 +60,30 @@ const logging = Layer.unwrap(Effect.map(Told, (told) =>
     told.log.push(`${entry.logLevel} ${Array.isArray(entry.message) ? entry.message.join(" ") : String(entry.message)}`)
   })])))
 
+/** A wire on which the next dials fail as if the worker had bound its socket and did not listen yet. */
+export class Refusals {
+  left = 0
+  readonly channel = Layer.effect(
+    WorkerChannel,
+    Effect.map(WorkerChannel, (channel) => ({
+      ...channel,
+      dial: Effect.suspend(() => {
+        if (this.left === 0) return channel.dial
+        this.left--
+        return Effect.fail(new LinkError({ fault: "ConnectionRefused", detail: "nobody listens yet" }))
+      })
+    }))
+  )
+}
+
 /** The connection over a scripted worker, with everything it told. */
-export const world = (options: ScriptedWorker.Options = {}, overrides: TestConfig.Overrides = {}) =>
+export const world = (
+  options: ScriptedWorker.Options = {},
+  overrides: TestConfig.Overrides = {},
+  refusals: Refusals = new Refusals()
+) =>
   SupervisedConnection.layer.pipe(
+    Layer.provide(refusals.channel),
     Layer.provideMerge(ScriptedWorker.layer(options)),
     Layer.provideMerge(Layer.mergeAll(metrics, logging, TestConfig.layer(overrides))),
     Layer.provideMerge(told)
