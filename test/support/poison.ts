@@ -30,6 +30,8 @@ export class PoisonSocket extends Duplex {
     super()
     this.#socket = socket
     this.#preface = side === "client"
+    // As `node:http2` does with a socket of its own: window updates are small and must not wait for an ACK.
+    socket.setNoDelay()
     socket.on("data", (chunk) => {
       if (!this.push(chunk)) socket.pause()
     })
