@@ -3,7 +3,6 @@ import { Command } from "effect/cli"
 import { version } from "../internal/version.ts"
 import * as Logging from "../layers/Logging.ts"
 import * as TomlConfig from "../layers/TomlConfig.ts"
-import { OpsHttp } from "../services/OpsHttp.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 
 const listed = (addresses: string | ReadonlyArray<string>): string =>
@@ -33,20 +32,12 @@ const greet = (loaded: TomlConfig.Loaded): Effect.Effect<void> =>
     yield* Effect.forEach(ignored, (name) => Effect.logDebug(`${name} means nothing to the sidecar`))
   })
 
-/** Where the operators' port is: the real one, also when the configuration asks for any. */
-const announceOpsHttp = Layer.effectDiscard(
-  Effect.flatMap(
-    OpsHttp,
-    ({ address }) => Effect.logInfo("metrics server listening").pipe(Effect.annotateLogs({ address }))
-  )
-)
-
 /** Runs the sidecar until a signal ends it; closing its scope is the drain. */
 export const daemon = Effect.gen(function*() {
   const loaded = yield* TomlConfig.load()
   const Sidecar = yield* Effect.promise(() => import("../layers/Sidecar.ts"))
   return yield* greet(loaded).pipe(
-    Effect.andThen(Layer.launch(Layer.provideMerge(announceOpsHttp, Sidecar.layer))),
+    Effect.andThen(Layer.launch(Sidecar.layer)),
     Effect.onInterrupt(() => Effect.logInfo("stopped")),
     Effect.provide(Logging.layer),
     Effect.provideService(SidecarConfig, loaded.settings)

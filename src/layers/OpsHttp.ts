@@ -1,4 +1,4 @@
-import { NodeHttpServer } from "@effect/platform-node"
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { Clock, Effect, Layer, Option, type Scope } from "effect"
 import { HttpMiddleware, type HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { createServer } from "node:http"
@@ -175,7 +175,9 @@ const listen = Effect.fnUntraced(function*(
     Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true)
   )
   const bound = server.address._tag === "UnixPathAddress" ? port : server.address.port
-  return { port: bound, address: host.includes(":") ? `[${host}]:${bound}` : `${host}:${bound}` }
+  const address = host.includes(":") ? `[${host}]:${bound}` : `${host}:${bound}`
+  yield* Effect.logInfo("metrics server listening").pipe(Effect.annotateLogs({ address }))
+  return { port: bound, address }
 })
 
 const key = "[observability] metrics_port"

@@ -1,4 +1,4 @@
-import { NodeFileSystem } from "@effect/platform-node"
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { Effect, FileSystem, Layer, type PlatformError, Result } from "effect"
 import { resolve as resolvePath } from "node:path"
 import { type Reading, readSettings, readToml } from "../internal/config/document.ts"
