@@ -1,0 +1,68 @@
+import * as net from "node:net"
+import { Inbox, Recorder } from "../../support/events.ts"
+import { health } from "../../support/protobuf.ts"
+import { dataFrame, headersFrame } from "./client.ts"
+import { RawConnection, type RawOptions, type RawStream, valueOf } from "./connection.ts"
+import { Flag, message, settings } from "./frames.ts"
+import type { HeaderList } from "./hpack.ts"
+
+export const RESPONSE: HeaderList = [[":status", "200"], ["content-type", "application/grpc"]]
+export const OK: HeaderList = [["grpc-status", "0"]]
+
+/** Response headers, these messages in a DATA frame each, trailers. */
+export const wholeAnswer = (
+  id: number,
+  messages: ReadonlyArray<Uint8Array>,
+  trailers: HeaderList = OK
+): Buffer =>
+  Buffer.concat([
+    headersFrame(id, RESPONSE),
+    ...messages.map((payload) => dataFrame(id, message(payload))),
+    headersFrame(id, trailers, Flag.END_STREAM)
+  ])
+
+export interface RawWorkerOptions extends RawOptions {
+  readonly settings?: ReadonlyArray<readonly [id: number, value: number]> | undefined
+}
+
+/** A worker on a Unix socket that answers exactly what the test writes; Health it answers by itself. */
+export class RawWorker {
+  readonly #server: net.Server
+  readonly #calls = new Inbox<RawStream>()
+  readonly connections = new Recorder<RawConnection>()
+
+  private constructor(server: net.Server) {
+    this.#server = server
+  }
+
+  static start(path: string, options: RawWorkerOptions = {}): Promise<RawWorker> {
+    return new Promise((resolve, reject) => {
+      const server = net.createServer((socket) => {
+        const connection = new RawConnection(socket, "server", options, (stream) => worker.#take(stream))
+        void connection.send(settings(...(options.settings ?? [])))
+        worker.connections.push(connection)
+      })
+      const worker = new RawWorker(server)
+      server.once("error", reject)
+      server.listen(path, () => resolve(worker))
+    })
+  }
+
+  /** The next call that is not Health; with `header`, the one that carries it. */
+  nextCall(header?: readonly [name: string, value: string]): Promise<RawStream> {
+    return this.#calls.take((stream) =>
+      header === undefined || valueOf(stream.blocks.all[0] ?? [], header[0]) === header[1]
+    )
+  }
+
+  async close(): Promise<void> {
+    for (const connection of this.connections.all) connection.destroy()
+    await new Promise((resolve) => this.#server.close(resolve))
+  }
+
+  #take(stream: RawStream): void {
+    const path = valueOf(stream.blocks.all[0] ?? [], ":path")
+    if (path !== "/cy.llm.AiInference/Health") return this.#calls.offer(stream)
+    void stream.connection.send(wholeAnswer(stream.id, [health(true)]))
+  }
+}
