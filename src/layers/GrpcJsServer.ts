@@ -152,10 +152,11 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
         if (!accepting) return
         accepting = false
         for (const listener of listeners) listener.server.close()
-        server.tryShutdown(() => {
-          // What is left are sockets that never spoke HTTP/2; the scope closes them.
-          idle.openUnsafe()
-        })
+        // Sends GOAWAY. Its callback does not wait for injected connections; the sockets tell when the last one has gone.
+        server.tryShutdown(() => {})
+        for (const socket of sockets) {
+          if (socket.bytesRead === 0) socket.destroy()
+        }
       }),
       awaitIdle: idle.await
     })
