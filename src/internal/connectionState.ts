@@ -32,7 +32,7 @@ export type Evidence = Data.TaggedEnum<{
   Lost: { readonly at: number; readonly reason: DownReason; readonly detail: string }
   /** The next dial is planned. */
   Planned: { readonly attempt: number; readonly retryAt: number }
-  /** Another link, to another worker process perhaps, has taken over. */
+  /** A new link is up, to another worker process perhaps: what it answers ends a reload that was announced before. */
   Replaced: {}
   ReloadAnnounced: { readonly at: number; readonly etaMillis: number | undefined }
   ReadyAnnounced: {}

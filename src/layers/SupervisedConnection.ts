@@ -168,10 +168,8 @@ const make = Effect.gen(function*() {
     primary = session
     loss = undefined
     eager = []
-    if (old !== undefined) {
-      retire(old)
-      status.apply(Evidence.Replaced())
-    }
+    if (old !== undefined) retire(old)
+    status.apply(Evidence.Replaced())
     if (session.gone !== undefined) return lose(session, session.gone.fault, session.gone.detail)
     fork(Effect.forkIn(session.poll, session.scope, { startImmediately: true }))
   }

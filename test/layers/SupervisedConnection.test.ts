@@ -308,6 +308,17 @@ describe("SupervisedConnection, reloading", () => {
       assert.deepStrictEqual((yield* Told).states.filter((state) => state !== "Reloading"), ["Connected", "Connected"])
     }).pipe(Effect.provide(world())))
 
+  it.effect("ends a reload that was announced while there was no link with the answer of the next one", () =>
+    Effect.gen(function*() {
+      yield* settle
+      const connection = yield* WorkerConnection
+      yield* connection.announceReload(undefined)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(yield* tag, "Reloading")
+      yield* perform(Action.ComeBack())
+      assert.strictEqual(yield* tag, "Connected")
+    }).pipe(Effect.provide(world({ running: false }))))
+
   it.effect("waits for a worker that is back and still loads", () =>
     Effect.gen(function*() {
       yield* settle
