@@ -1,7 +1,6 @@
-import type { Metrics, ModelTokens } from "../services/Metrics.ts"
 import * as Status from "../services/Status.ts"
 import * as E from "../services/StreamError.ts"
-import type { UsageEnd, UsageTally } from "../services/UsageMeter.ts"
+import type { UsageTally } from "../services/UsageMeter.ts"
 import type {
   CallEnd,
   Departure,
@@ -14,59 +13,24 @@ import type {
   WorkerCall
 } from "../services/Wire.ts"
 import type { WorkerLink } from "../services/WorkerChannel.ts"
-import type { WorkerConnection } from "../services/WorkerConnection.ts"
-import { PREFIX_BYTES } from "./frames.ts"
+import { noticeOf } from "./holdNotice.ts"
 import { first } from "./metadata.ts"
-import { peekBatch, type PeekOptions, ReplyPeek } from "./peek.ts"
-import type { PlaceQueue, Queued } from "./placeQueue.ts"
+import type { Queued } from "./placeQueue.ts"
+import { ReaderWatch } from "./readerWatch.ts"
 import { noticeFrame, ReplayedFrames } from "./replayedFrames.ts"
-import { anonymous, peekRequest } from "./requestIdentity.ts"
+import { ReplyCount } from "./replyCount.ts"
+import { identityOf } from "./requestIdentity.ts"
 import { RequestLog } from "./requestLog.ts"
+import type { Opening, StreamEnd, StreamEnv } from "./streamEnv.ts"
 import { outcomeOf, statusOf } from "./streamStatus.ts"
-import type { Waiting, WaitingRoom } from "./waitingRoom.ts"
-import type { Watchdog, Watched } from "./watchdog.ts"
-
-/** How an opening at the worker went, for the circuit breaker. */
-export type Opening = "succeeded" | "failed" | "ignored"
-
-/** What all streams share. Times are milliseconds. */
-export interface StreamEnv {
-  readonly watchdog: Watchdog
-  readonly room: WaitingRoom
-  readonly places: PlaceQueue
-  readonly connection: WorkerConnection["Service"]
-  readonly metrics: Metrics["Service"]
-  readonly peek: PeekOptions
-  readonly onOpening: (opening: Opening, link: WorkerLink | undefined) => void
-  readonly holdMillis: number
-  readonly holdOnDisconnectMillis: number
-  readonly holdNotice: string
-  readonly queueMillis: number
-  readonly firstTokenMillis: number
-  readonly idleMillis: number
-  readonly slowReaderMillis: number
-  readonly replayMaxBytes: number
-  readonly requireEndOfStream: boolean
-}
-
-/** How a stream is over: what the gateway is told and what is metered. */
-export interface StreamEnd extends UsageEnd {
-  readonly status: GrpcStatus
-  readonly delivery: "flush" | "now"
-  /** Monotonic milliseconds at which it was decided. */
-  readonly at: number
-}
+import type { Waiting } from "./waitingRoom.ts"
+import type { Watched } from "./watchdog.ts"
+import { workerUnavailable } from "./workerUnavailable.ts"
 
 type Phase = "new" | "held" | "queued" | "open" | "over"
 
-const DEFAULT_NOTICE = "[System] Loading new model, ETA {eta}s..."
-
 /** A worker that refuses a stream unseen is asked again this often, each time after the waiting room's pause. */
 const MAX_REFUSALS = 10
-
-/** A count in the worker's trailers. */
-const count = (value: string | undefined): number | undefined =>
-  value !== undefined && /^\d{1,15}$/.test(value) ? Number(value) : undefined
 
 /**
  * One StreamPredict call on its way: held, queued, open at the worker, over. Everything here happens synchronously on the
@@ -79,7 +43,8 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   readonly #env: StreamEnv
   readonly #metadata: Metadata
   readonly #log: RequestLog
-  readonly #peek = new ReplyPeek()
+  readonly #count: ReplyCount
+  readonly #reader: ReaderWatch
   readonly #deadlineAt: number
   readonly #requests: RequestListener
   readonly #replies: ReplyListener
@@ -92,21 +57,15 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   #waitingSince = 0
   #openedAt = 0
   #lastFrameAt = 0
-  #lastTokenAt = 0
   /** The worker has answered this attempt with a frame. */
   #opened = false
   #refusals = 0
   #priority = 0
   /** Queued in thought only: the priority stands in the first request. */
   #awaitsRequest = false
-  /** The gateway's window is full since then; `undefined` while it takes frames. */
-  #slowAt: number | undefined
-  #takenMark = 0
-  #handed = 0
   #answered = false
   #noticed = false
   #rewriting: ReplayedFrames | undefined
-  #model: ModelTokens | undefined
   #end: StreamEnd | undefined
   #observer: ((opening: Opening) => void) | undefined
   #onSettled: (() => void) | undefined
@@ -121,6 +80,8 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#metadata = metadata
     this.tally = tally
     this.#log = new RequestLog(env.replayMaxBytes)
+    this.#count = new ReplyCount(tally, env.metrics, env.peek, call.arrivedAt)
+    this.#reader = new ReaderWatch(call, env.slowReaderMillis)
     this.#deadlineAt = call.timeoutMillis === undefined
       ? Number.POSITIVE_INFINITY
       : call.arrivedAt + call.timeoutMillis
@@ -161,7 +122,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
 
   /** Token chunks that were handed to the gateway. */
   get delivered(): number {
-    return this.#peek.tokens
+    return this.#count.peek.tokens
   }
 
   get priority(): number {
@@ -183,8 +144,8 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     if (this.#phase === "over") return
     const { metrics, watchdog } = this.#env
     const at = watchdog.now()
-    if (departure === "vanished" && !this.#peek.ended) metrics.gatewaySendError()
-    if (this.#peek.ended) this.#complete(Status.ok)
+    if (departure === "vanished" && !this.#count.peek.ended) metrics.gatewaySendError()
+    if (this.#count.peek.ended) this.#complete(Status.ok)
     else if (departure === "rejected") this.fail(new E.Malformed({ detail: "The request was rejected" }))
     else this.fail(new E.GatewayGone({ departure }))
     metrics.cancelPropagated((watchdog.now() - at) / 1000)
@@ -196,7 +157,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
       case "queued":
         return Math.min(this.#deadlineAt, this.#patienceAt)
       case "open":
-        return Math.min(this.#deadlineAt, this.#slowAt ?? this.#idleAt())
+        return Math.min(this.#deadlineAt, this.#reader.dueAt ?? this.#idleAt())
       default:
         return this.#deadlineAt
     }
@@ -204,14 +165,15 @@ export class ProxiedStream implements Watched, Waiting, Queued {
 
   due(now: number): void {
     if (now >= this.#deadlineAt) {
-      if (this.#peek.ended) this.#complete(Status.ok)
+      if (this.#count.peek.ended) this.#complete(Status.ok)
       else this.fail(new E.DeadlineExceeded({ delivered: this.delivered }), "now")
     } else if (this.#phase === "held") {
       this.fail(new E.HoldTimeout({ heldMillis: now - this.#waitingSince, retryAfterMillis: this.#retryAfter() }))
     } else if (this.#phase === "queued") {
       this.fail(new E.QueueTimeout({ queuedMillis: now - this.#waitingSince, retryAfterMillis: this.#retryAfter() }))
-    } else if (this.#slowAt !== undefined) this.#checkReader(now)
-    else {
+    } else if (this.#reader.dueAt !== undefined) {
+      if (!this.#reader.stillReads(now)) this.fail(new E.SlowReader({ delivered: this.delivered }), "now")
+    } else {
       const before = this.delivered === 0
       this.fail(
         new E.StreamIdle({
@@ -254,7 +216,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
       this.#givePlaceBack()
       const patience = this.#holdPatience()
       if (patience > 0) this.#hold(patience)
-      else this.fail(this.#unavailable())
+      else this.fail(workerUnavailable(connection))
     } else if (room.size > 0 && this.#waitingSince === 0) this.#hold(this.#env.holdMillis)
     else if (this.#place || places.tryTake()) {
       this.#place = true
@@ -268,14 +230,6 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     return connection.current()._tag === "Reloading" || this.tally.replays + this.#refusals > 0
       ? holdMillis
       : holdOnDisconnectMillis
-  }
-
-  #unavailable(): E.WorkerUnavailable {
-    const state = this.#env.connection.current()
-    return new E.WorkerUnavailable({
-      cause: state._tag === "Disconnected" && state.reason === "Unhealthy" ? "unhealthy" : "disconnected",
-      retryAfterMillis: this.#retryAfter()
-    })
   }
 
   #hold(patience: number): void {
@@ -319,17 +273,17 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   /** Tells the user why it takes so long, if that was asked for. It is not the model's words and is never counted. */
   #notice(): void {
     const { connection, holdNotice, watchdog } = this.#env
-    const asked = first(this.#call.metadata, "cy-notice") === "message"
-    const text = holdNotice === "" && asked ? DEFAULT_NOTICE : holdNotice
-    if (text === "" || this.#answered || this.#noticed) return
-    const state = connection.current()
-    const until = state._tag === "Reloading" ? state.until : undefined
-    const millis = until === undefined || state._tag !== "Reloading"
-      ? this.#patienceAt - watchdog.now()
-      : until - state.since
+    if (this.#answered || this.#noticed) return
+    const text = noticeOf({
+      metadata: this.#call.metadata,
+      configured: holdNotice,
+      state: connection.current(),
+      patienceMillis: this.#patienceAt - watchdog.now()
+    })
+    if (text === undefined) return
     this.#noticed = true
     this.#call.sendHeaders({})
-    this.#call.write(noticeFrame(text.replace("{eta}", String(Math.max(1, Math.ceil(millis / 1000))))))
+    this.#call.write(noticeFrame(text))
   }
 
   #open(link: WorkerLink): void {
@@ -341,9 +295,9 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#lastFrameAt = now
     this.#opened = false
     this.#admissionMillis = now - this.#call.arrivedAt - this.tally.heldMillis
-    const known = this.#peek.frames + (this.#noticed ? 1 : 0)
+    const known = this.#count.peek.frames + (this.#noticed ? 1 : 0)
     // Before the first token only: so all frames that the gateway has are without one, and come again.
-    this.#rewriting = known === 0 ? undefined : new ReplayedFrames(known, this.#peek.frames, this.#env.peek)
+    this.#rewriting = known === 0 ? undefined : new ReplayedFrames(known, this.#count.peek.frames, this.#env.peek)
     const worker = link.open({
       path: this.#call.path,
       metadata: this.#metadata,
@@ -359,7 +313,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
 
   #onRequest(batch: FrameBatch): boolean {
     if (this.#phase === "over") return true
-    this.tally.identity ??= this.#identify(batch)
+    this.tally.identity ??= identityOf(batch, this.#env.peek.inflate)
     const before = this.#log.bytes
     const room = this.#log.push(batch, this.#worker)
     if (this.#awaitsRequest) this.#enterQueue()
@@ -375,13 +329,6 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     if (this.#awaitsRequest) this.#enterQueue()
   }
 
-  #identify(batch: FrameBatch) {
-    const message = batch[0] === 0
-      ? batch.subarray(PREFIX_BYTES)
-      : this.#env.peek.inflate?.(batch.subarray(PREFIX_BYTES))
-    return message === undefined ? anonymous : peekRequest(message)
-  }
-
   #onHeaders(metadata: Metadata): void {
     this.#lastFrameAt = this.#env.watchdog.now()
     if (this.#answered || this.#noticed) return
@@ -392,7 +339,6 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   #onReply(batch: FrameBatch): boolean {
     if (this.#phase !== "open") return true
     const out = this.#rewriting === undefined ? batch : this.#rewriting.rewrite(batch)
-    const peek = this.#peek
     const now = this.#env.watchdog.now()
     if (!this.#opened) {
       this.#opened = true
@@ -400,58 +346,18 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     }
     this.#lastFrameAt = now
     if (out === undefined) return true
-    const tokens = peek.tokens
-    const malformed = peek.malformed
-    peekBatch(out, peek, this.#env.peek)
-    if (peek.malformed !== malformed) this.#env.metrics.malformedFrame()
-    const tally = this.tally
-    if (peek.tokens !== tokens) {
-      const fresh = peek.tokens - tokens
-      if (tokens === 0) this.#firstToken(now)
-      else this.#env.metrics.interToken((now - this.#lastTokenAt) / 1000)
-      this.#lastTokenAt = now
-      this.#env.metrics.tokens(fresh)
-      this.#model?.add(fresh)
-      tally.tokens = peek.tokens
-      tally.chunks = peek.tokens
+    if (this.#count.add(out, now)) {
+      // From here on the stream is never sent again.
+      this.#log.forget()
+      this.#env.watchdog.nearer(now + this.#env.idleMillis)
     }
-    tally.bytes = peek.bytes
-    tally.notices = peek.notices
-    this.#handed += out.length
-    if (this.#call.write(out)) return true
-    this.#blocked(now)
-    return false
-  }
-
-  #firstToken(now: number): void {
-    const { metrics, watchdog } = this.#env
-    const millis = now - this.#call.arrivedAt
-    this.tally.ttftMillis = Math.round(millis)
-    this.tally.identity ??= anonymous
-    this.#model = metrics.modelTokens(this.tally.identity.modelId)
-    metrics.firstToken(millis / 1000)
-    // From here on the stream is never sent again.
-    this.#log.forget()
-    watchdog.nearer(now + this.#env.idleMillis)
-  }
-
-  #blocked(now: number): void {
-    if (this.#slowAt !== undefined) return
-    this.#takenMark = this.#handed - this.#call.pendingBytes
-    this.#slowAt = now + this.#env.slowReaderMillis
-    this.#env.watchdog.nearer(this.#slowAt)
-  }
-
-  #checkReader(now: number): void {
-    const taken = this.#handed - this.#call.pendingBytes
-    if (taken <= this.#takenMark) return this.fail(new E.SlowReader({ delivered: this.delivered }), "now")
-    this.#takenMark = taken
-    this.#slowAt = now + this.#env.slowReaderMillis
+    const room = this.#call.write(out)
+    if (this.#reader.handed(out.length, room, now)) this.#env.watchdog.nearer(this.dueAt())
+    return room
   }
 
   #onGatewayReady(): void {
-    if (this.#slowAt === undefined) return
-    this.#slowAt = undefined
+    if (!this.#reader.ready()) return
     // The worker was not asked for anything meanwhile.
     this.#lastFrameAt = this.#env.watchdog.now()
     this.#worker?.resume()
@@ -469,7 +375,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     }
     this.#env.connection.suspect()
     if (!opened) this.#tellOpening(end.reason === "refused" ? "ignored" : "failed", link)
-    if (this.#peek.ended) return this.#complete(Status.ok)
+    if (this.#count.peek.ended) return this.#complete(Status.ok)
     this.#sendAgain(end.reason)
   }
 
@@ -481,20 +387,13 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   }
 
   #onWorkerStatus(status: GrpcStatus): void {
-    const tokens = count(first(status.metadata, "cy-completion-tokens"))
-    if (tokens !== undefined) {
-      this.#env.metrics.tokens(Math.max(0, tokens - this.tally.tokens))
-      this.#model?.add(Math.max(0, tokens - this.tally.tokens))
-      this.tally.tokens = tokens
-      this.tally.tokenSource = "worker"
-    }
-    this.tally.promptTokens = count(first(status.metadata, "cy-prompt-tokens"))
+    this.#count.takeTrailers(status.metadata)
     if (status.code !== Status.Code.OK) this.fail(new E.WorkerStatus({ status }))
-    else if (this.#peek.ended || !this.#env.requireEndOfStream) this.#complete(status)
+    else if (this.#count.peek.ended || !this.#env.requireEndOfStream) this.#complete(status)
     else {
       this.fail(
         new E.Truncated({
-          kind: this.#peek.frames === 0 ? "empty_stream" : "truncated",
+          kind: this.#count.peek.frames === 0 ? "empty_stream" : "truncated",
           delivered: this.delivered
         })
       )

@@ -1,4 +1,7 @@
 import type { StreamIdentity } from "../services/UsageRecord.ts"
+import type { FrameBatch } from "../services/Wire.ts"
+import { lengthAt, PREFIX_BYTES } from "./frames.ts"
+import type { PeekOptions } from "./peek.ts"
 import { text, visit } from "./protobuf.ts"
 
 /** Code points of UTF-8 text: its bytes without continuation bytes. */
@@ -52,4 +55,11 @@ export const peekRequest = (message: Uint8Array): StreamIdentity => {
     }
   })
   return identity
+}
+
+/** The identity in a batch's first frame. */
+export const identityOf = (batch: FrameBatch, inflate: PeekOptions["inflate"]): StreamIdentity => {
+  const message = batch.subarray(PREFIX_BYTES, PREFIX_BYTES + lengthAt(batch, 0))
+  const plain = batch[0] === 0 ? message : inflate?.(message)
+  return plain === undefined ? anonymous : peekRequest(plain)
 }

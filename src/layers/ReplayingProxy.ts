@@ -4,10 +4,12 @@ import { inflate } from "../internal/inflate.ts"
 import { pass } from "../internal/metadata.ts"
 import { PassthroughCall } from "../internal/passthroughCall.ts"
 import { PlaceQueue } from "../internal/placeQueue.ts"
-import { type Opening, ProxiedStream, type StreamEnv } from "../internal/proxiedStream.ts"
+import { ProxiedStream } from "../internal/proxiedStream.ts"
+import type { Opening, StreamEnv } from "../internal/streamEnv.ts"
 import { statusOf } from "../internal/streamStatus.ts"
 import { WaitingRoom } from "../internal/waitingRoom.ts"
 import * as Watchdog from "../internal/watchdog.ts"
+import { workerUnavailable } from "../internal/workerUnavailable.ts"
 import { InferenceProxy } from "../services/InferenceProxy.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
@@ -174,11 +176,7 @@ const make: Effect.Effect<
     if (streams.size >= limit) return new E.TooManyStreams({ limit })
     const reload = connection.current()._tag === "Reloading"
     if (connection.link() === undefined && !reload && env.holdOnDisconnectMillis === 0) {
-      const state = connection.current()
-      return new E.WorkerUnavailable({
-        cause: state._tag === "Disconnected" && state.reason === "Unhealthy" ? "unhealthy" : "disconnected",
-        retryAfterMillis: connection.retryAfterMillis()
-      })
+      return workerUnavailable(connection)
     }
     return undefined
   }
@@ -252,7 +250,7 @@ const make: Effect.Effect<
       if (refused !== undefined || link === undefined) {
         refuse(
           call,
-          refused ?? new E.WorkerUnavailable({ cause: "disconnected", retryAfterMillis: connection.retryAfterMillis() })
+          refused ?? workerUnavailable(connection)
         )
         return Effect.void
       }
