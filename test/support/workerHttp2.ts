@@ -58,7 +58,13 @@ export const startHttp2 = (path: string, emit: (event: Event) => void): (command
     stream.end(frame(health(mode.healthy, mode.metrics)))
   }
 
-  const server = http2.createServer({ maxHeaderListPairs: 1024, settings: { maxHeaderListSize: 1 << 20 } })
+  const server = http2.createServer({
+    maxHeaderListPairs: 1024,
+    settings: { maxHeaderListSize: 1 << 20 },
+    // A C-core worker has no limit on resets, and all gateways' cancels come to it over one connection.
+    streamResetBurst: 1_000_000,
+    streamResetRate: 1_000_000
+  })
   server.on("session", (session) => {
     emit({ event: "connection" })
     session.on("error", () => undefined)

@@ -35,8 +35,12 @@ describe.each(wires)("a hostile gateway on the %s wire", (wire) => {
   const lab = useLab({ wire, engine: "http2" })
 
   const callServed = async (options: RawOptions) => {
-    const call = lab().rawGateway().call({ requests: [request()], ...options })
-    const served = await lab().worker.nextCall()
+    const call = lab().rawGateway().call({
+      requests: [request()],
+      ...options,
+      metadata: [["x-who", "served"], ...(options.metadata ?? [])]
+    })
+    const served = await lab().worker.callWith("x-who", "served")
     served.answer(2)
     const { messages, status } = await collect(call)
     expect(status).toMatchObject({ code: 0 })
@@ -81,8 +85,7 @@ describe.each(wires)("a hostile gateway on the %s wire", (wire) => {
   it("that sends keys and values which are not gRPC's is served without them", async () => {
     const unharmed = await neighbour(lab())
     const served = await callServed({
-      headers: { "x-latin": "caf\u00e9", "x-ok": "ok", "grpc-status": "0", cookie: "a=b" },
-      metadata: []
+      headers: { "x-latin": "caf\u00e9", "x-ok": "ok", "grpc-status": "0", cookie: "a=b" }
     })
     expect(served.headers["x-ok"]).toBe("ok")
     expect(served.headers["x-latin"]).toBeUndefined()
@@ -133,8 +136,8 @@ describe.each(wires)("a hostile gateway on the %s wire", (wire) => {
 
   it("that leaves inside a message leaves nothing behind", async () => {
     const gateway = lab().rawGateway()
-    const call = gateway.call({ requests: [], halfClose: false })
-    const served = await lab().worker.nextCall()
+    const call = gateway.call({ metadata: [["x-who", "leaver"]], requests: [], halfClose: false })
+    const served = await lab().worker.callWith("x-who", "leaver")
     call.write(frame(Buffer.alloc(1_000_000)).subarray(0, 500_000))
     gateway.destroy()
     await served.cancelled.promise
@@ -336,15 +339,13 @@ describe.each(wires)("limits on the %s wire", (wire) => {
   })
 
   it("refuse a request message over max_message_bytes", async () => {
-    lab().worker.serveWith(() => undefined)
     const call = lab().gateway.call({ requests: [request({ prompt: "a".repeat(100_001) })] })
     expect((await call.status).code).toBe(8)
-    lab().worker.serveWith(undefined)
   })
 
   it("end a stream whose worker sends a message over max_message_bytes, after all that came before", async () => {
-    const call = lab().rawGateway().call({ requests: [request()] })
-    const served = await lab().worker.nextCall()
+    const call = lab().rawGateway().call({ metadata: [["x-who", "big"]], requests: [request()] })
+    const served = await lab().worker.callWith("x-who", "big")
     served.send(...tokens(3), token(3, "a".repeat(100_001)))
     const { messages, status } = await collect(call)
     expect(status.code).toBe(8)
@@ -353,16 +354,19 @@ describe.each(wires)("limits on the %s wire", (wire) => {
   })
 
   it("refuse a stream beyond max_concurrent_streams at once, and take one when there is room again", async () => {
-    const calls = Array.from({ length: 3 }, () => lab().gateway.call({ requests: [request()] }))
-    const served = await Promise.all(calls.map(() => lab().worker.nextCall()))
+    const calls = Array.from(
+      { length: 3 },
+      () => lab().gateway.call({ metadata: [["x-who", "one of three"]], requests: [request()] })
+    )
+    const served = await Promise.all(calls.map(() => lab().worker.callWith("x-who", "one of three")))
     const status = await lab().gateway.call({ requests: [request()] }).status
     expect(status).toMatchObject({ code: 8, trailersOnly: true })
     expect(trailer(status, "cy-reason")).toBe("too_many_streams")
     for (const one of served) one.answer(1)
     for (const call of calls) expect((await call.status).code).toBe(0)
     await lab().sidecar.settled()
-    const next = lab().gateway.call({ requests: [request()] })
-    ;(await lab().worker.nextCall()).answer(1)
+    const next = lab().gateway.call({ metadata: [["x-who", "next"]], requests: [request()] })
+    ;(await lab().worker.callWith("x-who", "next")).answer(1)
     expect((await next.status).code).toBe(0)
   })
 })
