@@ -1,5 +1,4 @@
 import { Clock, Effect, Fiber, Latch, Layer, type Scope } from "effect"
-import { readFileSync } from "node:fs"
 import * as http2 from "node:http2"
 import type * as net from "node:net"
 import * as tls from "node:tls"
@@ -8,6 +7,7 @@ import { type CallHead, Http2ServerCall } from "../internal/http2ServerCall.ts"
 import { listen } from "../internal/listen.ts"
 import { first } from "../internal/metadata.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
+import { tlsFiles } from "../internal/tlsFiles.ts"
 import { BindError, GrpcServer, SidecarRoutes } from "../services/GrpcServer.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import * as Status from "../services/Status.ts"
@@ -37,36 +37,38 @@ const SESSION_OPTIONS: http2.SecureServerOptions = {
 const isLoopback = (address: string): boolean =>
   address === "::1" || address.startsWith("127.") || address.startsWith("::ffff:127.")
 
-const peerOf = (socket: net.Socket | tls.TLSSocket, mutualTls: boolean): ServerCall["peer"] => {
+/** With mutual TLS every gateway that gets this far has shown a certificate of ours. */
+const peerOf = (socket: net.Socket, mutualTls: boolean): ServerCall["peer"] => {
   const address = socket.remoteAddress
-  const trusted = mutualTls
-    ? socket instanceof tls.TLSSocket && socket.authorized
-    : address === undefined || isLoopback(address)
-  return { address: address === undefined ? "unix" : `${address}:${socket.remotePort}`, trusted }
+  return {
+    address: address === undefined ? "unix" : `${address}:${socket.remotePort}`,
+    trusted: mutualTls || address === undefined || isLoopback(address)
+  }
 }
 
-const tlsOptions = Effect.fnUntraced(function*(config: SidecarConfig["Service"]["server"]) {
-  const { tls_cert, tls_client_ca, tls_key } = config
-  if (tls_cert === undefined || tls_key === undefined) return undefined
-  const read = (key: string, path: string) =>
-    Effect.try({
-      try: () => readFileSync(path),
+/** Takes the TLS handshake of each connection; `undefined`: plaintext. */
+const tlsServer = Effect.fnUntraced(
+  function*(config: SidecarConfig["Service"]["server"], onSecure: (socket: tls.TLSSocket) => void) {
+    const files = yield* tlsFiles(config)
+    if (files === undefined) return undefined
+    const { cert, clientCa, key } = files
+    const client = clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: true }
+    const server = yield* Effect.try({
+      try: () =>
+        tls.createServer({ cert, key, ...client, ALPNProtocols: ["h2"], handshakeTimeout: PREFACE_MILLIS }, onSecure),
       catch: () =>
         new BindError({
-          key: `[server] ${key}`,
-          address: path,
+          key: "[server] tls_cert",
+          address: config.tls_cert ?? "",
           reason: "unavailable",
-          detail: `[server] ${key}: cannot read ${path}`
+          detail:
+            `[server] tls_cert: ${config.tls_cert} and tls_key: ${config.tls_key} are not a certificate and its key (PEM)`
         })
     })
-  return {
-    cert: yield* read("tls_cert", tls_cert),
-    key: yield* read("tls_key", tls_key),
-    ...(tls_client_ca === undefined
-      ? {}
-      : { ca: yield* read("tls_client_ca", tls_client_ca), requestCert: true, rejectUnauthorized: true })
+    server.on("tlsClientError", (_, socket) => socket.destroy())
+    return server
   }
-})
+)
 
 /** Answers what is not a gRPC call in plain HTTP (gRPC over HTTP/2, "HTTP2 Transport Mapping"). */
 const refuseHttp = (stream: http2.ServerHttp2Stream, status: number): void => {
@@ -91,7 +93,6 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
     const now = monotonicMillis(yield* Clock.Clock)
     const track = Fiber.runIn(yield* Effect.scope)
     const run = Effect.runForkWith(yield* Effect.context<never>())
-    const secure = yield* tlsOptions(config)
     const mutualTls = config.tls_client_ca !== undefined
 
     const sessions = new Map<http2.Http2Session, ServerCall["peer"]>()
@@ -150,26 +151,15 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
       })
     )
 
-    const secureContext = secure === undefined ? undefined : tls.createSecureContext(secure)
+    const secure = yield* tlsServer(config, (socket) => {
+      socket.on("error", () => socket.destroy())
+      server.emit("connection", socket)
+    })
     const onConnection = (socket: net.Socket): void => {
       socket.on("error", () => socket.destroy())
       if (sessions.size >= MAX_CONNECTIONS || !accepting) return void socket.destroy()
-      if (secureContext === undefined || secure === undefined) return void server.emit("connection", socket)
-      const tlsSocket = new tls.TLSSocket(socket, {
-        isServer: true,
-        secureContext,
-        ALPNProtocols: ["h2"],
-        requestCert: mutualTls,
-        rejectUnauthorized: mutualTls
-      })
-      const handshake = setTimeout(() => tlsSocket.destroy(), PREFACE_MILLIS)
-      tlsSocket.on("error", () => tlsSocket.destroy())
-      tlsSocket.once("close", () => clearTimeout(handshake))
-      tlsSocket.once("secure", () => {
-        clearTimeout(handshake)
-        if (mutualTls && !tlsSocket.authorized) return void tlsSocket.destroy()
-        server.emit("connection", tlsSocket)
-      })
+      if (secure === undefined) server.emit("connection", socket)
+      else secure.emit("connection", socket)
     }
 
     const addresses = typeof config.bind_addr === "string" ? [config.bind_addr] : config.bind_addr

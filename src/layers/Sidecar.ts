@@ -10,8 +10,6 @@ import type { UsageMeter } from "../services/UsageMeter.ts"
 import type { WorkerChannel } from "../services/WorkerChannel.ts"
 import type { WorkerConnection } from "../services/WorkerConnection.ts"
 import * as Drain from "./Drain.ts"
-import * as GrpcJsServer from "./GrpcJsServer.ts"
-import * as GrpcJsWorkerChannel from "./GrpcJsWorkerChannel.ts"
 import * as Http2Server from "./Http2Server.ts"
 import * as Http2WorkerChannel from "./Http2WorkerChannel.ts"
 import * as JournalMeter from "./JournalMeter.ts"
@@ -44,29 +42,34 @@ const layerOver = <E>(journal: Layer.Layer<UsageJournal, E, SidecarConfig | Metr
  */
 export const layerCore: Layer.Layer<Core, never, WorkerChannel | SidecarConfig> = layerOver(MemoryJournal.layer)
 
-const wires = {
-  "http2": { channel: Http2WorkerChannel.layer, server: Http2Server.layer },
-  "grpc-js": { channel: GrpcJsWorkerChannel.layer, server: GrpcJsServer.layer }
-} as const
-
 /** Which implementation stands behind both seams to the wire. */
-export type Wire = keyof typeof wires
+export type Wire = "http2" | "grpc-js"
+
+/** Both sides of one wire. The reference wire is loaded only when it is asked for: grpc-js is large. */
+const bothSides = (wire: Wire) =>
+  wire === "http2"
+    ? Effect.succeed({ channel: Http2WorkerChannel.layer, server: Http2Server.layer })
+    : Effect.map(
+      Effect.promise(() => Promise.all([import("./GrpcJsWorkerChannel.ts"), import("./GrpcJsServer.ts")])),
+      ([channel, server]) => ({ channel: channel.layer, server: server.layer })
+    )
 
 /** The whole sidecar on one of its wires; closing the scope is the drain. */
 export const layerOn = (
   wire: Wire
 ): Layer.Layer<Core | GrpcServer | OpsHttpService, BindError | JournalError, SidecarConfig> =>
-  Drain.layer.pipe(
-    // Above everything that a running stream needs, so that it closes first.
-    Layer.provideMerge(wires[wire].server),
-    Layer.provide(SidecarRoutes.layer),
-    // The operators' port is open before the first gateway comes and until the last one has gone.
-    Layer.provideMerge(OpsHttp.layer),
-    Layer.provideMerge(layerOver(SqliteJournal.layer)),
-    // Around the path of a stream: what it did is told after it has ended.
-    Layer.provide(Tracing.layer),
-    Layer.provide(wires[wire].channel)
-  )
+  Layer.unwrap(Effect.map(bothSides(wire), ({ channel, server }) =>
+    Drain.layer.pipe(
+      // Above everything that a running stream needs, so that it closes first.
+      Layer.provideMerge(server),
+      Layer.provide(SidecarRoutes.layer),
+      // The operators' port is open before the first gateway comes and until the last one has gone.
+      Layer.provideMerge(OpsHttp.layer),
+      Layer.provideMerge(layerOver(SqliteJournal.layer)),
+      // Around the path of a stream: what it did is told after it has ended.
+      Layer.provide(Tracing.layer),
+      Layer.provide(channel)
+    )))
 
 /** The sidecar as the daemon runs it. `SIDECAR_WIRE=grpc-js` takes the reference wire, for comparison. */
 export const layer: Layer.Layer<
