@@ -22,8 +22,10 @@ import {
 /** The model is being changed, and the sidecar has noticed. */
 const reloadNoticed = (words: string) => Effect.andThen(worker(words), pass("5 seconds"))
 
-const prompts = Effect.map(arrived, (calls) =>
-  calls.map(({ requests }) => Messages.decodeRequest(requests[0] ?? new Uint8Array()).prompt))
+const prompts = Effect.map(
+  arrived,
+  (calls) => calls.map(({ requests }) => Messages.decodeRequest(requests[0] ?? new Uint8Array()).prompt)
+)
 
 describe("A reload", () => {
   story(

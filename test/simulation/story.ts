@@ -1,15 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import { type Duration, Effect, Random, Result, type Scope } from "effect"
 import { TestClock } from "effect/testing"
-import {
-  InferenceProxy,
-  MetricReadings,
-  Metrics,
-  Status,
-  UsageJournal,
-  type UsageRecord,
-  WorkerConnection
-} from "../../src/index.ts"
+import { Metrics, Status, UsageJournal, type UsageRecord, WorkerConnection } from "../../src/index.ts"
 import { Answer, Recorder, ScriptedGateway, ScriptedWorker, Simulation, Timeline } from "../../src/testing.ts"
 
 /**
@@ -89,20 +81,11 @@ export const statusHistory = Effect.gen(function*() {
 /** One figure of the metrics, summed over its labels. */
 export const figure = (name: string) => Effect.flatMap(Metrics, (all) => Effect.map(all.figures, (one) => one[name]))
 
-/** One series of a metric. */
-export const reading = (name: string, label: string, value: string) =>
-  Effect.map(
-    MetricReadings,
-    (readings) => readings.series(name).find(({ labels }) => labels?.[label] === value)?.value
-  )
-
 /** The usage records so far, in the order in which the streams ended (at most 500). */
 export const records: Effect.Effect<ReadonlyArray<UsageRecord>, never, UsageJournal> = Effect.flatMap(
   UsageJournal,
   (journal) => Effect.map(Effect.orDie(journal.nextBatch(500)), (batch) => batch?.records ?? [])
 )
-
-export const proxy = InferenceProxy
 
 /** The gateway has the whole answer. */
 export const assertAnswered = (call: ScriptedGateway.GatewayCall, tokens: number = 5): void => {
