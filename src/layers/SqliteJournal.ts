@@ -18,7 +18,7 @@ const restartDelay = "200 millis"
 const beginLimit = "5 seconds"
 /** The thread gets this long to close the file when the sidecar stops. */
 const stopLimit = "2 seconds"
-/** Least time between two commits while many streams end at once: about ten ends share one at 10,000 a second. */
+/** Ends gather this long before a commit while many streams end: then about ten share one at 10,000 a second. */
 const lingerMillis = 1
 
 /** The thread that owns the file: questions out, answers in, and a new thread when one dies. */

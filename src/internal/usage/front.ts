@@ -18,7 +18,7 @@ import type { UsageGroup } from "./store.ts"
 export interface JournalBackend {
   readonly sidecarId: () => string
   readonly generation: () => number
-  /** The least time between two commits, in which ends gather; 0 when a commit costs nothing. Milliseconds. */
+  /** How long ends gather before a commit while many streams end; 0 when a commit costs nothing. Milliseconds. */
   readonly lingerMillis: number
   /** Committed once, however often the same group is handed in. */
   readonly commit: (group: UsageGroup) => Effect.Effect<void, JournalFault>
@@ -31,6 +31,8 @@ export interface JournalBackend {
 
 /** A commit that takes longer than this holds no stream's end back. Milliseconds. */
 const stallMillis = 1000
+/** When a commit had so many ends, more come: the next one waits for company. */
+const crowd = 4
 /** A row that nobody waits for may wait this long for company. Milliseconds. */
 const lazyMillis = 10
 /** Tries on a journal that fails: 100 ms, doubling, at most a second apart. */
@@ -76,7 +78,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
   const waiters: Array<Waiter> = []
   let failure: { readonly fault: JournalFault; readonly since: number } | undefined
   let commitStarted: number | undefined
-  let lastCommitAt = 0
+  let lastEnds = 0
   let lastBalance = empty
 
   const release = (upTo: number): void => {
@@ -119,7 +121,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
         onSuccess: () => {
           pending.commit()
           release(pending.committed())
-          lastCommitAt = now()
+          lastEnds = group.closed.length
           return Effect.as(healed, true)
         }
       }),
@@ -134,8 +136,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
     if (!pending.urgent()) {
       return Effect.raceFirst(Effect.sleep(lazyMillis), Effect.andThen(urgent.await, Effect.yieldNow))
     }
-    const rest = lastCommitAt + backend.lingerMillis - now()
-    return rest > 0 ? Effect.sleep(Math.min(rest, backend.lingerMillis)) : Effect.void
+    return lastEnds >= crowd ? Effect.sleep(backend.lingerMillis) : Effect.void
   })
 
   let attempt = 0
@@ -201,6 +202,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
     checkpoint: (counts) => {
       pending.counts(counts)
       dirty.openUnsafe()
+      urgent.openUnsafe()
     },
     closed,
     generation: backend.generation,

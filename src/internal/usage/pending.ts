@@ -95,8 +95,8 @@ export const makePending = (options: {
     },
     /** So many ends have been committed. Ends are committed in their order, but for those merged in memory. */
     committed: (): number => done,
-    /** Ends wait that nobody has committed yet. */
-    urgent: (): boolean => inFlight !== undefined || closed.length > 0 || merged.size > 0,
+    /** More waits than rows of streams that have just begun. */
+    urgent: (): boolean => inFlight !== undefined || closed.length > 0 || merged.size > 0 || counts !== undefined,
     /** Streams and tokens that are only in memory. */
     unsaved: (): Sum => {
       const parts = [sumOf(closed), sumOf(merged.values()), sumOf(inFlight?.closed ?? [])]
