@@ -19,7 +19,8 @@ export class Lab {
   readonly folder: string
   readonly socketPath: string
   readonly #options: LabOptions
-  readonly #closers: Array<() => unknown> = []
+  readonly #gateways: Array<() => void> = []
+  readonly #workers: Array<TestWorker> = []
   #sidecar: Sidecar | undefined
   #worker: TestWorker | undefined
   #gateway: GrpcJsGateway | undefined
@@ -66,14 +67,14 @@ export class Lab {
 
   newGateway(): GrpcJsGateway {
     const gateway = new GrpcJsGateway(this.sidecar.address)
-    this.#closers.push(() => gateway.close())
+    this.#gateways.push(() => gateway.close())
     return gateway
   }
 
   /** A gateway on bare HTTP/2 with a connection of its own. */
   rawGateway(window?: number): Http2Gateway {
     const gateway = new Http2Gateway(this.sidecar.address, window)
-    this.#closers.push(() => gateway.session.destroy())
+    this.#gateways.push(() => gateway.destroy())
     return gateway
   }
 
@@ -86,13 +87,21 @@ export class Lab {
 
   async startWorker(health?: HealthMode, engine = this.#options.engine): Promise<TestWorker> {
     this.#worker = await TestWorker.start(this.socketPath, engine, health)
-    const worker = this.#worker
-    this.#closers.push(() => worker.kill())
-    return worker
+    this.#workers.push(this.#worker)
+    return this.#worker
+  }
+
+  /** What holds after every test, when all gateways have left. */
+  async expectSound(): Promise<void> {
+    for (const close of this.#gateways.splice(0)) close()
+    if (this.#sidecar === undefined) return
+    if (this.#sidecar.isRunning) expectBalanced(await this.#sidecar.settled())
+    expectQuiet(this.#sidecar)
   }
 
   async close(): Promise<void> {
-    for (const close of this.#closers.splice(0).toReversed()) await close()
+    for (const close of this.#gateways.splice(0)) close()
+    for (const worker of this.#workers.splice(0)) await worker.kill()
     if (this.#sidecar !== undefined) await this.#sidecar.close()
     fs.rmSync(this.folder, { recursive: true, force: true })
   }
@@ -107,12 +116,23 @@ export const expectBalanced = (figures: Figures): void => {
   )
 }
 
-/** A lab for one test in which nothing runs yet; closed after the test. */
+/** Nothing that a test of the wire does is an error of the sidecar: it logs lines of JSON, none of them an error. */
+const expectQuiet = (sidecar: Sidecar): void => {
+  expect(sidecar.stderr).toEqual([])
+  expect(sidecar.stdout.filter((line) => !line.startsWith("{"))).toEqual([])
+  expect(sidecar.logs.all.filter((line) => line["level"] === "error" || line["level"] === "fatal")).toEqual([])
+}
+
+/** A lab for one test in which nothing runs yet; checked and closed after the test. */
 export const emptyLab = (options: LabOptions = {}): Lab => {
   const lab = new Lab(options)
   onTestFinished(async ({ task }) => {
-    if (task.result?.state === "fail") console.error(lab.output)
-    await lab.close()
+    try {
+      if (task.result?.state === "fail") console.error(lab.output)
+      else await lab.expectSound()
+    } finally {
+      await lab.close()
+    }
   })
   return lab
 }
@@ -134,6 +154,7 @@ export const useLab = (options: LabOptions = {}): () => Lab => {
     if (task.result?.state === "fail") return console.error(get().output)
     expectBalanced(await get().sidecar.settled())
     expect(get().sidecar.isRunning).toBe(true)
+    expectQuiet(get().sidecar)
   })
   afterAll(() => lab?.close())
   return get
