@@ -60,6 +60,7 @@ process.once("exit", () => {
 /** The daemon, as an operator starts it: `node src/main.ts` with settings from the environment. */
 export class Sidecar {
   readonly folder: string
+  readonly wire: WireName
   readonly stdout: Array<string> = []
   readonly stderr: Array<string> = []
   readonly logs = new Recorder<LogLine>()
@@ -69,6 +70,7 @@ export class Sidecar {
 
   constructor(folder: string, options: SidecarOptions, args: ReadonlyArray<string> = []) {
     this.folder = folder
+    this.wire = options.wire ?? "http2"
     if (options.toml !== undefined) fs.writeFileSync(path.join(folder, "sidecar.toml"), options.toml)
     const exited = deferred<SidecarExit>()
     this.exited = exited.promise
@@ -86,7 +88,7 @@ export class Sidecar {
         SIDECAR_WORKER_UDS: `unix://${path.join(folder, "worker.sock")}`,
         SIDECAR_JOURNAL_PATH: path.join(folder, "usage.sqlite"),
         SIDECAR_LOG_FORMAT: "json",
-        SIDECAR_WIRE: options.wire ?? "http2",
+        SIDECAR_WIRE: this.wire,
         ...options.env
       }
     })
