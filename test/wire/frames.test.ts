@@ -1,5 +1,6 @@
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, onTestFinished } from "vitest"
 import { collect } from "../support/gateway.ts"
+import { GrpcJsGateway } from "../support/grpcJsGateway.ts"
 import { useLab } from "../support/lab.ts"
 import { endOfStream, field, request, token, tokens, unknownField } from "../support/protobuf.ts"
 import { wires } from "../support/sidecar.ts"
@@ -119,6 +120,18 @@ describe.each(wires)("frames on the %s wire", (wire) => {
     expect(served.requests.all[0]!.equals(big)).toBe(true)
     served.answer(1)
     expect((await collect(call)).status.code).toBe(0)
+  })
+
+  it("carries compressed requests so that the worker's library can open them", async () => {
+    const gateway = new GrpcJsGateway(lab().sidecar.address, { "grpc.default_compression_algorithm": 2 })
+    onTestFinished(() => gateway.close())
+    const asked = [request({ prompt: "压缩".repeat(500), extra: unknownField }), request()]
+    const call = gateway.call({ requests: asked })
+    const served = await lab().worker.nextCall()
+    await served.halfClosed.promise
+    expect(served.requests.all).toEqual(asked)
+    served.answer(2)
+    expect(await collect(call)).toMatchObject({ status: { code: 0 }, messages: [...tokens(2), endOfStream(2)] })
   })
 
   it("keeps many streams on one connection apart", async () => {
