@@ -185,18 +185,19 @@ export const makeLedger = (store: UsageStore, options: {
     retrySetAside: (recordIds: ReadonlyArray<string> | undefined): number =>
       store.transaction(() => store.putBack(recordIds)),
 
-    balance: (): UsageBalance => {
-      const { records, tokens } = store.waiting()
-      return {
-        delivered: store.total("delivered"),
-        acknowledged: store.total("acknowledged"),
-        waiting: { records, tokens },
-        setAside: store.setAside(),
-        mergedStreams: store.total("merged").records,
-        unsaved: { records: 0, tokens: 0 },
-        oldestWaitingAt: store.oldestWaitingAt()
-      }
-    }
+    balance: (): UsageBalance =>
+      store.transaction(() => {
+        const { records, tokens } = store.waiting()
+        return {
+          delivered: store.total("delivered"),
+          acknowledged: store.total("acknowledged"),
+          waiting: { records, tokens },
+          setAside: store.setAside(),
+          mergedStreams: store.total("merged").records,
+          unsaved: { records: 0, tokens: 0 },
+          oldestWaitingAt: store.oldestWaitingAt()
+        }
+      })
   }
 }
 
