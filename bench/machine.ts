@@ -31,6 +31,17 @@ const coarseCpuOf = (pid: number): number => {
 /** Microseconds of CPU, user and system, that these processes have used with all of their threads. */
 export const cpuMicros = (pids: ReadonlyArray<number>): number => pids.reduce((sum, pid) => sum + cpuOf(pid), 0) / 1000
 
+/** Microseconds of CPU that each thread of a process has used, by `name (id)`. */
+export const threadMicros = (pid: number): ReadonlyMap<string, number> => {
+  const out = new Map<string, number>()
+  for (const task of readdirSync(`/proc/${pid}/task`)) {
+    const name = readFileSync(`/proc/${pid}/task/${task}/comm`, "utf8").trim()
+    const nanos = Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, "utf8").split(" ")[0])
+    out.set(`${Number(task) === pid ? "main" : name} (${task})`, nanos / 1000)
+  }
+  return out
+}
+
 /** Resident memory of these processes in MiB, shared pages counted for each. */
 export const rssMiB = (pids: ReadonlyArray<number>): number =>
   pids.reduce((sum, pid) => {

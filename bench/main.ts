@@ -13,7 +13,7 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { cpus, tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
-import { canPin, loadAverage, PEER_CORE, pin } from "./machine.ts"
+import { canPin, loadAverage, PEER_CORE, pin, threadMicros } from "./machine.ts"
 import { summarize } from "./profile.ts"
 import { missing, type Place, type Proxy, type ProxyName, start } from "./proxies.ts"
 import { costTable, costVerdicts, median, met, type Rounds, show, table, type Verdict, verdictLine } from "./report.ts"
@@ -188,9 +188,15 @@ const profileOne = async (name: ProxyName): Promise<void> => {
       await costs[figure].run(proxy, { seconds: 1, warmup: 2 })
       const file = join(tmpdir(), `${name}-${figure}.cpuprofile`)
       await proxy.ask({ ask: "profile-start" })
+      const before = threadMicros(proxy.pids[0]!)
       const cost = await costs[figure].run(proxy, { seconds: timing.seconds, warmup: 0 })
+      const after = threadMicros(proxy.pids[0]!)
       await proxy.ask({ ask: "profile-stop", file })
       console.log(`\n### ${figure}, ${name}: ${show(cost.micros)} µs (with the profiler's own cost); ${file}\n`)
+      const threads = [...after]
+        .map(([name, micros]) => [name, (micros - (before.get(name) ?? 0)) / 1e6] as const)
+        .filter(([, seconds]) => seconds >= 0.01)
+      console.log(`threads, s of CPU: ${threads.map(([name, seconds]) => `${name} ${seconds.toFixed(2)}`).join(", ")}`)
       console.log(summarize(file).join("\n"))
     })
   }

@@ -29,7 +29,8 @@ export const summarize = (file: string, top = 30): ReadonlyArray<string> => {
   profile.samples.forEach((id, i) => {
     const frame = nodes.get(id)
     const micros = profile.timeDeltas[i] ?? 0
-    if (frame === undefined || frame.functionName === "(idle)") return
+    // The profiler starts and stops within its own sample.
+    if (frame === undefined || frame.functionName === "(idle)" || frame.url === "node:inspector") return
     busy += micros
     const name = frame.functionName === "" ? "(anonymous)" : frame.functionName
     const where = frame.url === "" ? name : `${name}  ${shorten(frame.url)}:${frame.lineNumber + 1}`
