@@ -137,7 +137,8 @@ describe("a gateway that has stopped reading, on the http2 wire", () => {
     expectBalanced(figures)
     expect(figures.get("sidecar_requests_success_total")).toBe(0)
     call.readAll()
-    expect(await call.closed).toBe(8)
+    // RST_STREAM CANCEL, or the status itself where it could still leave.
+    expect([1, 4]).toContain((await call.status).code)
   })
 
   it("is ended at the worker after slow_reader_timeout_secs", async () => {
@@ -146,7 +147,7 @@ describe("a gateway that has stopped reading, on the http2 wire", () => {
     await served.cancelled.promise
     expectBalanced(await lab.sidecar.settled())
     call.readAll()
-    expect(await call.closed).toBe(8)
+    expect((await call.status).code).toBe(1)
   })
 
   it("is not taken for stopped while it reads a little at a time", async () => {
