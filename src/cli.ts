@@ -7,12 +7,13 @@ import { ExitCode, quietly, report } from "./cli/exit.ts"
 import { predict } from "./cli/predict.ts"
 import { daemon, run } from "./cli/run.ts"
 import { status } from "./cli/status.ts"
+import { usage } from "./cli/usage.ts"
 import { worker } from "./cli/worker.ts"
 import { version } from "./internal/version.ts"
 
 const root = Command.make("sidecar", {}, () => daemon).pipe(
   Command.withDescription("A resilient gRPC sidecar beside an LLM inference worker. Without a command it runs."),
-  Command.withSubcommands([run, demo, check, status, predict, worker])
+  Command.withSubcommands([run, demo, check, status, predict, worker, usage])
 )
 
 /** "…; did you mean worker?" */

@@ -9,9 +9,11 @@ import type { JournalError, UsageJournal } from "../services/UsageJournal.ts"
 import type { UsageMeter } from "../services/UsageMeter.ts"
 import type { WorkerChannel } from "../services/WorkerChannel.ts"
 import type { WorkerConnection } from "../services/WorkerConnection.ts"
+import * as BillingReporter from "./BillingReporter.ts"
 import * as Drain from "./Drain.ts"
 import * as Http2Server from "./Http2Server.ts"
 import * as Http2WorkerChannel from "./Http2WorkerChannel.ts"
+import * as HttpBillingSink from "./HttpBillingSink.ts"
 import * as JournalMeter from "./JournalMeter.ts"
 import * as MemoryJournal from "./MemoryJournal.ts"
 import * as OpsHttp from "./OpsHttp.ts"
@@ -45,6 +47,12 @@ export const layerCore: Layer.Layer<Core, never, WorkerChannel | SidecarConfig> 
 /** Which implementation stands behind both seams to the wire. */
 export type Wire = "http2" | "grpc-js"
 
+/** The journal of the daemon; records leave it for the billing service once the last stream has been counted. */
+const billedJournal = BillingReporter.layer.pipe(
+  Layer.provide(HttpBillingSink.layer),
+  Layer.provideMerge(SqliteJournal.layer)
+)
+
 /** Both sides of one wire. The reference wire is loaded only when it is asked for: grpc-js is large. */
 const bothSides = (wire: Wire) =>
   wire === "http2"
@@ -65,7 +73,7 @@ export const layerOn = (
       Layer.provide(SidecarRoutes.layer),
       // The operators' port is open before the first gateway comes and until the last one has gone.
       Layer.provideMerge(OpsHttp.layer),
-      Layer.provideMerge(layerOver(SqliteJournal.layer)),
+      Layer.provideMerge(layerOver(billedJournal)),
       // Around the path of a stream: what it did is told after it has ended.
       Layer.provide(Tracing.layer),
       Layer.provide(channel)
