@@ -13,6 +13,7 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { cpus, tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
+import { build } from "./build.ts"
 import { canPin, loadAverage, PEER_CORE, pin, threadMicros } from "./machine.ts"
 import { summarize } from "./profile.ts"
 import { missing, type Place, type Proxy, type ProxyName, start } from "./proxies.ts"
@@ -142,7 +143,13 @@ const measureRss = async (present: ReadonlyArray<ProxyName>): Promise<void> => {
   const rows: Array<Array<string>> = []
   for (const name of present) {
     const memory = await fresh(name, place, (proxy) => Scenario.rss(proxy, timing))
-    rows.push([name, memory.idle.toFixed(0), memory.paced.toFixed(0), memory.stalled.toFixed(0)])
+    rows.push([
+      name,
+      memory.idle.toFixed(0),
+      memory.paced.toFixed(0),
+      memory.stalled.toFixed(0),
+      memory.sent.toFixed(0)
+    ])
     if (name !== "sidecar") continue
     verdicts.push(
       { figure: "rss, idle", value: memory.idle, budget: 80, unit: "MiB" },
@@ -150,7 +157,7 @@ const measureRss = async (present: ReadonlyArray<ProxyName>): Promise<void> => {
       { figure: "rss, 1000 stalled readers", value: memory.stalled, budget: 256, unit: "MiB" }
     )
   }
-  console.log(`\n### rss, MiB\n\n${table(["proxy", "idle", "200 paced", "1000 stalled"], rows)}`)
+  console.log(`\n### rss, MiB\n\n${table(["proxy", "idle", "200 paced", "1000 stalled", "sent to these"], rows)}`)
 }
 
 const measureStart = async (present: ReadonlyArray<ProxyName>): Promise<void> => {
@@ -203,6 +210,8 @@ const profileOne = async (name: ProxyName): Promise<void> => {
 }
 
 const main = async (): Promise<void> => {
+  const fault = build()
+  if (fault !== undefined) console.log(fault)
   for (const name of wanted) {
     const why = missing(name)
     if (why !== undefined) console.log(`without ${name}: ${why}`)

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "no
 import * as net from "node:net"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
+import { programOf, sidecarMain } from "./build.ts"
 import type { Ask, Told } from "./instrument.ts"
 import { type Address, Load } from "./load.ts"
 import { childrenOf, has, pinned, PROXY_CORE } from "./machine.ts"
@@ -30,9 +31,6 @@ export interface Place {
   readonly socket: string
   readonly instrument: boolean
 }
-
-const here = import.meta.dirname
-const sidecarMain = process.env["BENCH_SIDECAR"] ?? join(here, "../src/main.ts")
 
 /** Why a proxy cannot take part, if so. */
 export const missing = (name: ProxyName): string | undefined => {
@@ -76,12 +74,12 @@ http {
 `
 
 const commandOf = (name: ProxyName, place: Place, port: number, dir: string): readonly [string, Array<string>] => {
-  const preload = place.instrument ? ["--import", join(here, "instrument.ts")] : []
+  const preload = place.instrument ? ["--import", programOf("instrument")] : []
   switch (name) {
     case "grpc-js":
-      return [process.execPath, [...preload, join(here, "grpcjs-passthrough.ts"), String(port), place.socket]]
+      return [process.execPath, [...preload, programOf("grpcjs-passthrough"), String(port), place.socket]]
     case "splice":
-      return [process.execPath, [...preload, join(here, "http2-splice.ts"), String(port), place.socket]]
+      return [process.execPath, [...preload, programOf("http2-splice"), String(port), place.socket]]
     case "nginx": {
       const file = join(dir, "nginx.conf")
       writeFileSync(file, nginxConfig(dir, port, place.socket))

@@ -4,7 +4,7 @@ import type { LoopDelays } from "./instrument.ts"
 import { type Address, Load } from "./load.ts"
 import { cpuMicros, rssMiB } from "./machine.ts"
 import type { Proxy } from "./proxies.ts"
-import { nowMicros, type Plan } from "./token.ts"
+import { nowMicros, type Plan, TOKEN_BYTES } from "./token.ts"
 
 export interface Timing {
   /** Seconds that are measured. */
@@ -119,6 +119,8 @@ export const latency = async (address: Address, timing: Timing): Promise<Latency
 
 /** MiB that stay resident. */
 export interface Memory {
+  /** MiB that the stopped readers had been sent: a proxy that lets fewer of them start has less to keep. */
+  readonly sent: number
   readonly idle: number
   readonly paced: number
   readonly stalled: number
@@ -145,8 +147,9 @@ export const rss = async (proxy: Proxy, timing: Timing): Promise<Memory> => {
   const stuck = await Load.connect(proxy.address, { stalled: true })
   for (let i = 0; i < 1000; i++) stuck.start({ kind: "burst" })
   const stalled = await peakRss(proxy, 4 * timing.seconds)
+  const sent = (stuck.tokens * TOKEN_BYTES) / 1024 / 1024
   await stuck.close()
-  return { idle, paced, stalled }
+  return { idle, paced, stalled, sent }
 }
 
 /** 500 open streams of a token a second while 200 others end each second: delays of the proxy's event loop. */
