@@ -55,6 +55,8 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   /** Until when it may be held or queued. */
   #patienceAt = Number.POSITIVE_INFINITY
   #waitingSince = 0
+  /** It has been held or queued: it is not sent to the back of the waiting room again. */
+  #hasWaited = false
   #openedAt = 0
   #lastFrameAt = 0
   /** The worker has answered this attempt with a frame. */
@@ -217,7 +219,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
       const patience = this.#holdPatience()
       if (patience > 0) this.#hold(patience)
       else this.fail(workerUnavailable(connection))
-    } else if (room.size > 0 && this.#waitingSince === 0) this.#hold(this.#env.holdMillis)
+    } else if (room.size > 0 && !this.#hasWaited) this.#hold(this.#env.holdMillis)
     else if (this.#place || places.tryTake()) {
       this.#place = true
       this.#open(link)
@@ -262,6 +264,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     const now = this.#env.watchdog.now()
     this.#phase = phase
     this.#waitingSince = now
+    this.#hasWaited = true
     this.#patienceAt = now + patience
     this.#env.watchdog.nearer(this.dueAt())
   }
@@ -273,7 +276,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   /** Tells the user why it takes so long, if that was asked for. It is not the model's words and is never counted. */
   #notice(): void {
     const { connection, holdNotice, watchdog } = this.#env
-    if (this.#answered || this.#noticed) return
+    if (this.#answered || this.#noticed || this.#count.peek.frames > 0) return
     const text = noticeOf({
       metadata: this.#call.metadata,
       configured: holdNotice,
