@@ -142,7 +142,8 @@ export const start = async (name: ProxyName, place: Place): Promise<Proxy> => {
   const address = { port }
   while (!(await probe(address))) {
     if (child.exitCode !== null || performance.now() - spawned > 20_000) {
-      child.kill("SIGKILL")
+      // A killed nginx master would leave its worker behind.
+      child.kill(name === "nginx" ? "SIGTERM" : "SIGKILL")
       const lines = readFileSync(log, "utf8").split("\n").slice(-12)
       throw new Error(`${name} does not serve; its last words:\n${lines.join("\n")}`)
     }
