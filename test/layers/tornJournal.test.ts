@@ -7,17 +7,7 @@ import { makeJournalFile } from "../../src/internal/usage/journalFile.ts"
 import { makeRecordIds } from "../../src/internal/usage/recordId.ts"
 import type { Command } from "../../src/internal/usage/threadProtocol.ts"
 import { record } from "../suites/usageSupport.ts"
-
-/** mulberry32: the same numbers for the same seed. */
-const seeded = (seed: number) => {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296
-  }
-}
+import { seeded } from "../support/seeded.ts"
 
 const folder = fs.mkdtempSync(join(tmpdir(), "torn-"))
 const commits = 150
