@@ -7,8 +7,12 @@ import { wires } from "../support/sidecar.ts"
 import type { WorkerSideCall } from "../support/testWorker.ts"
 
 describe.each(wires)("how a stream ends, on the %s wire", (wire) => {
-  // The circuit breaker has its own tests.
-  const lab = useLab({ wire, engine: "http2", env: { SIDECAR_TRIP_AFTER: "1000" } })
+  // The circuit breaker has its own tests, and how long to wait after a broken link is not the matter here.
+  const lab = useLab({
+    wire,
+    engine: "http2",
+    env: { SIDECAR_TRIP_AFTER: "1000", SIDECAR_RECONNECT_DELAY_SECS: "0.05" }
+  })
 
   /** A stream that every worker call of it (there may be a replay) ends in the same way. */
   const ended = async (end: (served: WorkerSideCall) => void) => {

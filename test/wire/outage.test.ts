@@ -32,6 +32,9 @@ const served = async (lab: Lab): Promise<void> => {
   expect(messages).toEqual([...tokens(3), endOfStream(3)])
 }
 
+/** So long that only the watch on the socket's folder can bring a worker back within a test. */
+const WATCHED = { SIDECAR_RECONNECT_DELAY_SECS: "3600" }
+
 /** Something else than a worker that listens on the worker's path. */
 const impostor = async (lab: Lab, onConnection: (socket: net.Socket) => void): Promise<net.Server> => {
   const server = net.createServer((socket) => {
@@ -46,7 +49,7 @@ const impostor = async (lab: Lab, onConnection: (socket: net.Socket) => void): P
 
 describe.each(wires)("a worker that goes and comes, on the %s wire", (wire) => {
   it("is killed in mid-stream: what came is delivered and counted, the status is 0 at once, the next call fails at once, the next worker serves", async () => {
-    const lab = await openLab({ wire })
+    const lab = await openLab({ wire, env: WATCHED })
     const pid = lab.sidecar.pid
     const call = lab.gateway.call({ requests: [request()] })
     const atWorker = await lab.worker.nextCall()
@@ -78,7 +81,7 @@ describe.each(wires)("a worker that goes and comes, on the %s wire", (wire) => {
   })
 
   it("is killed with many streams open: each learns its own count", async () => {
-    const lab = await openLab({ wire })
+    const lab = await openLab({ wire, env: WATCHED })
     const calls = Array.from(
       { length: 20 },
       (_, at) => lab.gateway.call({ metadata: [["x-n", String(at)]], requests: [request()] })
@@ -99,7 +102,7 @@ describe.each(wires)("a worker that goes and comes, on the %s wire", (wire) => {
   })
 
   it("is OK for a stream whose end_of_stream had come when the worker was killed", async () => {
-    const lab = await openLab({ wire })
+    const lab = await openLab({ wire, env: WATCHED })
     const call = lab.gateway.call({ requests: [request()] })
     const atWorker = await lab.worker.nextCall()
     atWorker.send(...tokens(3), endOfStream(3))
@@ -112,7 +115,7 @@ describe.each(wires)("a worker that goes and comes, on the %s wire", (wire) => {
   })
 
   it("is absent at first: the sidecar serves, says so, and connects when the worker comes", async () => {
-    const lab = await openLab({ wire, worker: false })
+    const lab = await openLab({ wire, worker: false, env: WATCHED })
     expect(await lab.sidecar.log("worker not connected (SocketMissing)")).toBeDefined()
     expect((await lab.sidecar.ready()).status).toBe(503)
     expect((await lab.sidecar.get("/healthz")).status).toBe(200)
@@ -125,7 +128,7 @@ describe.each(wires)("a worker that goes and comes, on the %s wire", (wire) => {
   })
 
   it("has left a stale socket file behind: told apart, and replaced by the next worker", async () => {
-    const lab = emptyLab({ wire })
+    const lab = emptyLab({ wire, env: WATCHED })
     await (await TestWorker.start(lab.socketPath)).kill()
     expect(fs.existsSync(lab.socketPath)).toBe(true)
     const sidecar = await lab.startSidecar()
@@ -135,7 +138,7 @@ describe.each(wires)("a worker that goes and comes, on the %s wire", (wire) => {
   })
 
   it("is no socket at all: told apart", async () => {
-    const lab = emptyLab({ wire })
+    const lab = emptyLab({ wire, env: WATCHED })
     fs.writeFileSync(lab.socketPath, "not a socket")
     const sidecar = await lab.startSidecar()
     expect(await sidecar.log("worker not connected (NotASocket)")).toBeDefined()
@@ -146,7 +149,7 @@ describe.each(wires)("a worker that goes and comes, on the %s wire", (wire) => {
   // Only root can become somebody else, and only for somebody else than root is there such a thing as a permission.
   it.runIf(process.getuid?.() === 0)("has a socket without permission: told apart, with the remedy", async () => {
     const nobody = 65_534
-    const lab = emptyLab({ wire })
+    const lab = emptyLab({ wire, env: WATCHED })
     fs.chmodSync(lab.folder, 0o777)
     await lab.startWorker()
     fs.chmodSync(lab.socketPath, 0o600)
@@ -159,7 +162,7 @@ describe.each(wires)("a worker that goes and comes, on the %s wire", (wire) => {
   })
 
   it("answers, but not gRPC: told apart", async () => {
-    const lab = await openLab({ wire, worker: false })
+    const lab = await openLab({ wire, worker: false, env: WATCHED })
     await impostor(lab, (socket) => {
       socket.on("data", () => socket.end("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"))
     })
@@ -170,7 +173,7 @@ describe.each(wires)("a worker that goes and comes, on the %s wire", (wire) => {
   })
 
   it("accepts and never answers: given up in check_timeout_secs, and a new worker on the same path is served at once", async () => {
-    const lab = await openLab({ wire, worker: false, env: { SIDECAR_CHECK_TIMEOUT_SECS: "0.3" } })
+    const lab = await openLab({ wire, worker: false, env: { ...WATCHED, SIDECAR_CHECK_TIMEOUT_SECS: "0.3" } })
     let accepted = 0
     await impostor(lab, () => accepted++)
     expect(await lab.sidecar.log("worker not connected (DialTimeout)")).toBeDefined()
@@ -182,7 +185,7 @@ describe.each(wires)("a worker that goes and comes, on the %s wire", (wire) => {
   })
 
   it("is replaced while the old one lives: new streams go to the new one, the old one's stream ends complete", async () => {
-    const lab = await openLab({ wire })
+    const lab = await openLab({ wire, env: WATCHED })
     const old = lab.worker
     const call = lab.gateway.call({ metadata: [["x-who", "old"]], requests: [request()] })
     const atOld = await old.nextCall()
@@ -229,7 +232,7 @@ describe.each(wires)("a worker that goes and comes, on the %s wire", (wire) => {
 
   it("survives a worker that is killed ten times in a row", async () => {
     // The circuit breaker has its own tests.
-    const lab = await openLab({ wire, env: { SIDECAR_TRIP_AFTER: "1000" } })
+    const lab = await openLab({ wire, env: { ...WATCHED, SIDECAR_TRIP_AFTER: "1000" } })
     const before = await lab.sidecar.metrics()
     for (let round = 0; round < 10; round++) {
       const call = lab.gateway.call({ requests: [request()] })
