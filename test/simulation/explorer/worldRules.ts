@@ -1,0 +1,155 @@
+import type { Evidence, Played } from "./play.ts"
+import type { Broken } from "./rules.ts"
+import { SLACK } from "./streamRules.ts"
+
+/** What must hold for a run as a whole (design §4, §7, §9, §12.1; I3, I4, I14–I16, I19). Each answers what is wrong. */
+export interface WorldRule {
+  readonly rule: string
+  readonly broken: (evidence: Evidence) => ReadonlyArray<string>
+}
+
+const rule = (name: string, broken: WorldRule["broken"]): WorldRule => ({ rule: name, broken })
+
+const equal = (name: string, value: number | undefined, wanted: number): ReadonlyArray<string> =>
+  value === wanted ? [] : [`${name} is ${value}, not ${wanted}`]
+
+/** Nothing outlives the scope (I16). */
+export const left = ({ leftLinks, leftSleepers, leftTasks }: Played): ReadonlyArray<Broken> =>
+  [
+    { what: "sleeping fibers", count: leftSleepers },
+    { what: "tasks", count: leftTasks },
+    { what: "links to the worker", count: leftLinks }
+  ].flatMap(({ count, what }) =>
+    count === 0 ? [] : [{ rule: "everything ends with its scope", detail: `${count} ${what} are left` }]
+  )
+
+export const all: ReadonlyArray<WorldRule> = [
+  rule(
+    "connected within one wait of the worker's return",
+    ({ connectedAt, history }) =>
+      connectedAt === undefined ? [`the status is ${JSON.stringify(history.at(-1)?.state)}`] : []
+  ),
+
+  rule(
+    "every stream ends within its limits",
+    ({ stillInFlight }) => stillInFlight === 0 ? [] : [`${stillInFlight} still in flight`]
+  ),
+
+  rule(
+    "after the healing new streams are answered",
+    ({ late }) =>
+      late.flatMap(({ seen, traceId }) => seen.status?.code === 0 ? [] : [`${traceId}: ${JSON.stringify(seen.status)}`])
+  ),
+
+  rule(
+    "a reload ends with the worker's word or after max_reload_secs, not with its socket",
+    ({ history }) =>
+      history.flatMap(({ state }, n) => {
+        const before = history[n - 1]?.state
+        return before?._tag === "Reloading" && state._tag === "Disconnected" && state.reason !== "ReloadTooLong"
+          ? [`Reloading became Disconnected (${state.reason})`]
+          : []
+      })
+  ),
+
+  rule("no reload is longer than max_reload_secs", ({ history, settings }) =>
+    history.flatMap(({ at, state }, n) => {
+      if (state._tag !== "Reloading") return []
+      const end = history.slice(n).find((later) => later.state._tag !== "Reloading")?.at
+      const begin = history.slice(0, n + 1).findLast((_, m) => history[m - 1]?.state._tag !== "Reloading")?.at ?? at
+      const lasted = (end ?? begin) - begin
+      return lasted > settings.reload.max_reload_secs * 1000 + SLACK ? [`${lasted} ms`] : []
+    })),
+
+  rule(
+    "no more is held, queued or in flight than the limits say",
+    ({ samples, settings }) =>
+      samples.flatMap(({ at, held, inFlight, leastBytes, queued }) => [
+        ...(held > settings.reload.max_held_streams ? [`${held} held at ${at} ms`] : []),
+        ...(queued > settings.server.max_queued_streams ? [`${queued} queued at ${at} ms`] : []),
+        ...(inFlight > settings.server.max_concurrent_streams ? [`${inFlight} in flight at ${at} ms`] : []),
+        ...(leastBytes > settings.reload.max_held_bytes ? [`${leastBytes} bytes held at ${at} ms`] : [])
+      ])
+  ),
+
+  rule("no more streams are at the worker than max_worker_streams", ({ events, settings }) => {
+    const cap = settings.server.max_worker_streams
+    if (cap === 0) return []
+    const open = new Set<number | undefined>()
+    for (const { at, call, what, who } of events) {
+      if (who !== "worker" || call === undefined) continue
+      if (what === "call arrived") open.add(call)
+      else if (what.startsWith("call ")) open.delete(call)
+      if (open.size > cap) return [`${open.size} at ${at} ms`]
+    }
+    return []
+  }),
+
+  rule("streams that wait for the worker reach it in the order of their arrival", ({ calls, plan, settings }) => {
+    // Priorities and a circuit that lets one stream after the other probe have an order of their own.
+    const failed = calls.some(({ attempts, seen }) =>
+      seen.status?.metadata["cy-reason"] === "circuit_open" ||
+      attempts.some(({ frames, seen }) => frames.length === 0 && seen.end?.fate !== "cancelled")
+    )
+    if (failed || settings.server.max_worker_streams > 0 || plan.machine.yields > 0) return []
+    const firsts = calls.flatMap(({ attempts, seen, traceId }) => {
+      const [first] = attempts
+      return first === undefined ? [] : [{ id: seen.id, traceId, worker: first.seen.id }]
+    }).sort((a, b) => a.id - b.id)
+    return firsts.flatMap((one, n) => {
+      const before = firsts[n - 1]
+      return before !== undefined && before.worker > one.worker ? [`${one.traceId} came before ${before.traceId}`] : []
+    })
+  }),
+
+  rule("the worker is dialled and asked no more often than the settings say", (evidence) => {
+    const { dials, endedAt, healthCalls, plan, settings } = evidence
+    const { check_interval_secs, reconnect_delay_secs } = settings.health
+    const least = Math.min(check_interval_secs, reconnect_delay_secs * 0.8) * 1000
+    const maxDials = 10 + endedAt / least + 8 * (plan.timeline.length + plan.operations.length + 1)
+    const maxHealth = 10 + endedAt / Math.min(1000, check_interval_secs * 1000) + 4 * dials
+    return [
+      ...(dials > maxDials ? [`${dials} dials in ${endedAt} ms, at most ${maxDials}`] : []),
+      ...(healthCalls > maxHealth ? [`${healthCalls} Health calls in ${endedAt} ms, at most ${maxHealth}`] : [])
+    ]
+  }),
+
+  rule("when nothing is in flight, every stream is counted once and the gauges are 0", (evidence) => {
+    const { calls, figures, late, records } = evidence
+    const success = figures["sidecar_requests_success_total"] ?? 0
+    const failed = figures["sidecar_requests_failed_total"] ?? 0
+    const cancelled = figures["sidecar_requests_cancelled_total"] ?? 0
+    const count = (outcome: string) => records.filter((record) => record.outcome === outcome).length
+    return [
+      ...equal("sidecar_requests_total", figures["sidecar_requests_total"], calls.length + late.length),
+      ...equal("success + failed + cancelled", success + failed + cancelled, calls.length + late.length),
+      ...equal("sidecar_requests_success_total", success, count("completed")),
+      ...equal("sidecar_requests_cancelled_total", cancelled, count("cancelled")),
+      ...equal("sidecar_active_connections", figures["sidecar_active_connections"], 0),
+      ...equal("sidecar_streams_held", figures["sidecar_streams_held"], 0),
+      ...equal("sidecar_streams_queued", figures["sidecar_streams_queued"], 0),
+      ...equal("sidecar_worker_connection_status", figures["sidecar_worker_connection_status"], 1)
+    ]
+  }),
+
+  rule("the sums of the metrics and of the journal are those of the records", (evidence) => {
+    const { balance, calls, figures, late, records } = evidence
+    // A circuit that is open refuses a stream before its request was read.
+    const known = new Set([...calls, ...late].map(({ traceId }) => traceId))
+    const strangers = records.filter(({ outcome, trace_id }) =>
+      !known.has(trace_id) && !(trace_id === "" && (outcome === "refused" || outcome === "cancelled"))
+    )
+    const tokens = records.reduce((sum, record) => sum + record.tokens_generated, 0)
+    const replays = records.reduce((sum, record) => sum + record.replays, 0)
+    return [
+      ...equal("sidecar_tokens_processed_total", figures["sidecar_tokens_processed_total"], tokens),
+      ...equal("sidecar_model_tokens_total", figures["sidecar_model_tokens_total"], tokens),
+      ...equal("sidecar_streams_replayed_total", figures["sidecar_streams_replayed_total"], replays),
+      ...equal("tokens delivered", balance.delivered.tokens, tokens),
+      ...equal("tokens acknowledged", balance.acknowledged.tokens, tokens),
+      ...equal("records delivered", balance.delivered.records, records.length),
+      ...equal("records that wait", balance.waiting.records, 0),
+      ...equal("records of nobody", strangers.length, 0)
+    ]
+  })
+]
