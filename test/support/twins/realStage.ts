@@ -11,16 +11,20 @@ import type { Account, AtWorker, RealThings, Stage, Visit } from "./stage.ts"
 
 const RST_INTERNAL = 2
 
-const messageOf = (line: LogLine): string => String(line["msg"] ?? line["message"] ?? "")
+/** The words of a log line. */
+export const messageOf = (line: LogLine): string => String(line["msg"] ?? line["message"] ?? "")
 
 /** What the log tells of the worker's status. */
-const hear = (history: StatusHistory, line: LogLine): void => {
-  const text = messageOf(line)
-  if (text.startsWith("connected to worker")) history.push("Connected")
-  else if (text.startsWith("worker is reloading")) history.push("Reloading")
-  else if (text.startsWith("worker not connected")) {
-    history.push("Disconnected", /^worker not connected \((\w+)\)/.exec(text)?.[1])
+export const statusOf = (lines: ReadonlyArray<LogLine>): StatusHistory => {
+  const history = new StatusHistory()
+  for (const text of lines.map(messageOf)) {
+    if (text.startsWith("connected to worker")) history.push("Connected")
+    else if (text.startsWith("worker is reloading")) history.push("Reloading")
+    else if (text.startsWith("worker not connected")) {
+      history.push("Disconnected", /^worker not connected \((\w+)\)/.exec(text)?.[1])
+    }
   }
+  return history
 }
 
 const reply = (message: Buffer): Seen["replies"][number] => ({
@@ -70,11 +74,7 @@ export const realStage = (lab: Lab): {
   }
   attend(lab.worker)
 
-  const history = (): StatusHistory => {
-    const words = new StatusHistory()
-    for (const line of lab.sidecar.logs.all) hear(words, line)
-    return words
-  }
+  const history = (): StatusHistory => statusOf(lab.sidecar.logs.all)
   const gateway = lab.rawGateway()
 
   const visit = (name: string, call: RawCall): Visit => {

@@ -1,16 +1,9 @@
 import { Effect, Queue, type Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { Metrics, Status, Wire, WorkerConnection } from "../../../src/index.ts"
-import {
-  Answer,
-  Messages,
-  Recorder,
-  ScriptedGateway,
-  ScriptedWorker,
-  type Simulation,
-  Timeline
-} from "../../../src/testing.ts"
-import { Inbox } from "../events.ts"
+import type { Wire } from "../../../src/index.ts"
+import { Metrics, Status, WorkerConnection } from "../../../src/index.ts"
+import type { Answer } from "../../../src/testing.ts"
+import { Messages, Recorder, ScriptedGateway, ScriptedWorker, type Simulation, Timeline } from "../../../src/testing.ts"
 import { inWords, type Seen, StatusHistory } from "./account.ts"
 import type { Account, AtWorker, Stage, Visit } from "./stage.ts"
 
@@ -53,7 +46,8 @@ export const simulatedStage: Effect.Effect<
   const metrics = yield* Metrics
   const recorder = yield* Recorder.Recorder
   const arrivals: Array<string> = []
-  const inbox = new Inbox<{ readonly name: string; readonly at: AtWorker }>()
+  /** Calls at the worker that the story has not asked for yet. */
+  const untaken: Array<{ readonly name: string; readonly at: AtWorker }> = []
   const visits: Array<Promise<ScriptedGateway.GatewayCall>> = []
   const history = new StatusHistory()
   let newest = 1
@@ -107,7 +101,7 @@ export const simulatedStage: Effect.Effect<
     arrivals.push(`${at.call.process} ${name}`)
     const request = yield* at.request
     const queue = yield* Queue.unbounded<Command>()
-    inbox.offer({ name, at: side(request ?? new Uint8Array(), queue) })
+    untaken.push({ name, at: side(request ?? new Uint8Array(), queue) })
     while (true) {
       const command = yield* Queue.take(queue)
       if ("frames" in command) yield* at.send(command.frames)
@@ -153,13 +147,11 @@ export const simulatedStage: Effect.Effect<
         }))
       ),
     atWorker: async (name) => {
-      let found: AtWorker | undefined
-      void inbox.take((one) => one.name === name).then(({ at }) => {
-        found = at
-      })
-      await until(`${name} at the worker`, Effect.sync(() => found !== undefined))
-      if (found === undefined) throw new Error("not found")
-      return found
+      const place = () => untaken.findIndex((one) => one.name === name)
+      await until(`${name} at the worker`, Effect.sync(() => place() >= 0))
+      const [found] = untaken.splice(place(), 1)
+      if (found === undefined) throw new Error("it was there")
+      return found.at
     },
     worker: {
       kill: () => {
