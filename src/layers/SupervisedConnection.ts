@@ -37,7 +37,9 @@ const make = Effect.gen(function*() {
   /** The link that serves new streams once it is proved. */
   let primary: Session.WorkerSession | undefined
   /** The primary link was lost and the next dial is not planned yet; `stable`: it had been up for a while. */
-  let loss: { readonly stable: boolean } | undefined
+  let loss: { readonly stable: boolean; readonly politely: boolean } | undefined
+  /** The last loss was a GOAWAY that was answered by an immediate dial. */
+  let toldToGo = false
   /** Monotonic time of the next dial; infinite: none is wanted. */
   let due = Number.POSITIVE_INFINITY
   let dialling: Fiber.Fiber<Session.WorkerSession, LinkError> | undefined
@@ -85,7 +87,10 @@ const make = Effect.gen(function*() {
   const lose = (session: Session.WorkerSession, reason: DownReason, detail: string): void => {
     if (session !== primary) return
     primary = undefined
-    loss = { stable: session.connectedAt !== undefined && monotonic() - session.connectedAt >= stableMillis }
+    loss = {
+      stable: session.connectedAt !== undefined && monotonic() - session.connectedAt >= stableMillis,
+      politely: reason === "GoingAway"
+    }
     if (reason !== "GoingAway") metrics.workerConnectionError(reason)
     status.apply(Evidence.Lost({ at: wall(), reason, detail }))
     if (reason === "GoingAway") retire(session)
@@ -195,11 +200,16 @@ const make = Effect.gen(function*() {
   })
 
   const planAfterLoss = Effect.suspend(() => {
-    const stable = loss?.stable === true
+    const { politely, stable } = loss ?? { politely: false, stable: false }
     loss = undefined
-    if (!stable) return planNext
-    attempt = 0
+    // A worker that says GOAWAY is there and wants a new link, however young the old one was; but it does not get one
+    // at once for every GOAWAY in a row.
+    const atOnce = stable || (politely && !toldToGo)
+    toldToGo = politely && !stable
+    if (!atOnce) return planNext
     due = 0
+    if (!stable) return Effect.void
+    attempt = 0
     return backoff.reset
   })
 

@@ -163,6 +163,22 @@ describe("SupervisedConnection, losing the worker", () => {
       assert.deepStrictEqual((yield* Told).faults, [])
     }).pipe(Effect.provide(world({ answer: streaming(10, 100) }))))
 
+  it.effect("dials anew at once after a young link's GOAWAY, but not for every GOAWAY in a row", () =>
+    Effect.gen(function*() {
+      yield* settle
+      const old = yield* theLink
+      yield* perform(Action.GoAway())
+      yield* settle
+      assert.strictEqual(yield* tag, "Connected")
+      const second = (yield* WorkerConnection).link()
+      assert.notStrictEqual(second, old)
+      yield* perform(Action.GoAway())
+      yield* settle
+      assert.strictEqual(yield* tag, "Disconnected")
+      yield* TestClock.adjust("2400 millis")
+      assert.strictEqual(yield* tag, "Connected")
+    }).pipe(Effect.provide(world())))
+
   it.effect("is Disconnected after failure_threshold probes without an answer, and ends the calls of the link", () =>
     Effect.gen(function*() {
       yield* TestClock.adjust("11 seconds")
