@@ -8,7 +8,7 @@ import { listen } from "../internal/listen.ts"
 import { first } from "../internal/metadata.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import { tlsFiles } from "../internal/tlsFiles.ts"
-import { BindError, GrpcServer, SidecarRoutes } from "../services/GrpcServer.ts"
+import { type BindError, GrpcServer, SidecarRoutes } from "../services/GrpcServer.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import * as Status from "../services/Status.ts"
 import type { ServerCall } from "../services/Wire.ts"
@@ -53,18 +53,10 @@ const tlsServer = Effect.fnUntraced(
     if (files === undefined) return undefined
     const { cert, clientCa, key } = files
     const client = clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: true }
-    const server = yield* Effect.try({
-      try: () =>
-        tls.createServer({ cert, key, ...client, ALPNProtocols: ["h2"], handshakeTimeout: PREFACE_MILLIS }, onSecure),
-      catch: () =>
-        new BindError({
-          key: "[server] tls_cert",
-          address: config.tls_cert ?? "",
-          reason: "unavailable",
-          detail:
-            `[server] tls_cert: ${config.tls_cert} and tls_key: ${config.tls_key} are not a certificate and its key (PEM)`
-        })
-    })
+    const server = tls.createServer(
+      { cert, key, ...client, ALPNProtocols: ["h2"], handshakeTimeout: PREFACE_MILLIS },
+      onSecure
+    )
     server.on("tlsClientError", (_, socket) => socket.destroy())
     return server
   }
