@@ -1,7 +1,8 @@
 /**
  * `npm run simulate -- --runs 2000`: plays random outages on virtual time and checks every rule after each. With `--seed`
  * it begins there; `--seed 17` alone plays that one run and prints its plan and its trace. `--jobs 2` shares the seeds
- * among so many processes.
+ * among so many processes,
+ * and `--no-shrink` leaves a failing timeline as long as it was drawn.
  */
 import { spawn } from "node:child_process"
 import { availableParallelism } from "node:os"
@@ -51,8 +52,12 @@ const summary = ({ outages, runs, streams, virtualMillis }: Explored, seconds: n
   } s`
 
 /** One job of several, in a process of its own; its result comes back over IPC. */
-const job = (seed: number, runs: number, onDone: (explored: Explored) => void, onRuns: (runs: number) => void) => {
-  const child = spawn(process.execPath, [import.meta.filename, "--job", "--seed", `${seed}`, "--runs", `${runs}`], {
+const job = (
+  args: ReadonlyArray<string>,
+  onDone: (explored: Explored) => void,
+  onRuns: (runs: number) => void
+) => {
+  const child = spawn(process.execPath, [import.meta.filename, "--job", ...args], {
     stdio: ["ignore", "inherit", "inherit", "ipc"]
   })
   child.on("message", (message: { readonly runs?: number; readonly explored?: Explored }) => {
@@ -62,7 +67,7 @@ const job = (seed: number, runs: number, onDone: (explored: Explored) => void, o
   return child
 }
 
-const many = async (seed: number, runs: number, jobs: number): Promise<number> => {
+const many = async (seed: number, runs: number, jobs: number, shrinks: boolean): Promise<number> => {
   const started = performance.now()
   const share = Math.ceil(runs / jobs)
   const done = Array.from({ length: jobs }, () => 0)
@@ -76,7 +81,8 @@ const many = async (seed: number, runs: number, jobs: number): Promise<number> =
     done.map((_, n) =>
       new Promise<Explored | undefined>((resolve) => {
         const own = Math.max(0, Math.min(share, runs - n * share))
-        const child = job(seed + n * share, own, resolve, (count) => progress(n, count))
+        const args = ["--seed", `${seed + n * share}`, "--runs", `${own}`, ...(shrinks ? [] : ["--no-shrink"])]
+        const child = job(args, resolve, (count) => progress(n, count))
         children.push(child)
         child.on("exit", () => resolve(undefined))
       })
@@ -112,6 +118,7 @@ const main = async (): Promise<number> => {
       seed: { type: "string" },
       runs: { type: "string" },
       jobs: { type: "string" },
+      "no-shrink": { type: "boolean", default: false },
       job: { type: "boolean", default: false }
     }
   })
@@ -120,6 +127,7 @@ const main = async (): Promise<number> => {
     const explored = explore({
       seed,
       runs: number(values.runs, 0),
+      ...(values["no-shrink"] ? { shrinkRuns: 0 } : {}),
       onRun: (runs) => void (runs % 20 === 0 && process.send?.({ runs }))
     })
     process.send?.({ explored })
@@ -127,7 +135,7 @@ const main = async (): Promise<number> => {
   }
   if (values.seed !== undefined && values.runs === undefined) return one(seed) === 0 ? 0 : 1
   const jobs = Math.max(1, number(values.jobs, Math.min(2, availableParallelism())))
-  return await many(seed, number(values.runs, 200), jobs)
+  return await many(seed, number(values.runs, 200), jobs, !values["no-shrink"])
 }
 
 process.exitCode = await main()

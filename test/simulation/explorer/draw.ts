@@ -86,6 +86,7 @@ const drawScript = (chance: Chance, swarm: readonly [Script["end"], ...ReadonlyA
   firstAfterMillis: chance.yes(0.6) ? chance.skewed(1, 30_000) : 0,
   everyMillis: chance.yes(0.2) ? 0 : chance.skewed(1, 5000),
   batch: chance.yes(0.7) ? 1 : chance.int(2, 8),
+  headers: chance.yes(0.5),
   end: chance.yes(0.5) ? "ok" : chance.pick(swarm)
 })
 

@@ -8,6 +8,8 @@ export interface Script {
   readonly firstAfterMillis: number
   readonly everyMillis: number
   readonly batch: number
+  /** Initial metadata before the first frame, as a real worker sends. */
+  readonly headers: boolean
   /**
    * - `ok`: `end_of_stream`, OK; `usage`: the same, with the worker's own count in the trailers;
    * - `linger`: `end_of_stream`, and the trailers a minute later;
@@ -76,6 +78,7 @@ const callWords = (call: Call, n: number): string => {
     `${script.tokens} tokens each ${script.everyMillis} ms`,
     ...(script.firstAfterMillis > 0 ? [`the first after ${script.firstAfterMillis} ms`] : []),
     ...(script.batch > 1 ? [`${script.batch} at a time`] : []),
+    ...(script.headers ? ["headers first"] : []),
     ...(script.notices > 0 ? [`${script.notices} notices`] : []),
     ...(script.end === "ok" ? [] : [`end: ${script.end}`]),
     ...(call.priority === 0 ? [] : [`priority ${call.priority}`]),

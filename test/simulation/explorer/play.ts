@@ -163,6 +163,7 @@ const answering = (sent: Map<number, Array<FrameKind>>): Answer.Answer =>
       ...(script.firstAfterMillis > 0 ? { firstAfter: script.firstAfterMillis } : {}),
       every: script.everyMillis,
       batch: script.batch,
+      ...(script.headers ? { headers: { "x-worker": "scripted" } } : {}),
       endOfStream: ["ok", "usage", "linger"].includes(script.end),
       status: { code, message, ...(metadata === undefined ? {} : { metadata }) }
     })
@@ -230,7 +231,7 @@ interface Opened {
 
 const DEFAULT_CALL: Call = {
   atMillis: 0,
-  script: { tokens: 3, notices: 0, firstAfterMillis: 0, everyMillis: 10, batch: 1, end: "ok" },
+  script: { tokens: 3, notices: 0, firstAfterMillis: 0, everyMillis: 10, batch: 1, headers: true, end: "ok" },
   priority: 0,
   paddingBytes: 0,
   reader: "eager",

@@ -30,6 +30,7 @@ const simplerCall = (call: Call): ReadonlyArray<Call> => {
     { ...call, script: { ...call.script, notices: 0 } },
     { ...call, script: { ...call.script, firstAfterMillis: 0 } },
     { ...call, script: { ...call.script, batch: 1 } },
+    { ...call, script: { ...call.script, headers: false } },
     { ...call, script: { ...call.script, tokens: 1 } },
     { ...call, script: { ...call.script, end: "ok" } },
     { ...call, reader: "eager", windowBytes: 65_536 },

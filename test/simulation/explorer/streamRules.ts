@@ -1,5 +1,6 @@
 import { Status } from "../../../src/index.ts"
 import { Messages } from "../../../src/testing.ts"
+import type { Plan } from "./plan.ts"
 import {
   type Attempt,
   type CallEvidence,
@@ -71,6 +72,10 @@ const last = ({ attempts }: CallEvidence): Attempt | undefined => attempts.at(-1
 /** The moment at which it was over for the sidecar. */
 const overAt = ({ seen }: CallEvidence): number => Math.min(seen.handledAt ?? Infinity, seen.endedAt ?? Infinity)
 
+/** Where fibers yield anywhere, a gateway may leave before the sidecar's handler has taken its first step. */
+export const mayBeUnseen = ({ attempts, records, seen }: CallEvidence, { machine }: Plan): boolean =>
+  machine.yields > 0 && seen.left !== undefined && attempts.length === 0 && records.length === 0
+
 const rule = (name: string, broken: StreamRule["broken"]): StreamRule => ({ rule: name, broken })
 
 /** A refusal's hint must be there for these reasons. */
@@ -132,13 +137,13 @@ const unjustified = (call: CallEvidence, evidence: Evidence, reason: string): st
     }
     case "worker_disconnected":
     case "worker_unhealthy": {
-      const known = evidence.history.filter((change, n) => {
-        const until = evidence.history[n + 1]?.at ?? Infinity
-        return change.at <= at && until >= at - SLACK
-      })
-      return known.some(({ state }) => state._tag === "Disconnected" || state._tag === "Connecting")
+      const from = Math.max(seen.startedAt, at - SLACK)
+      const states = evidence.history
+        .filter((change, n) => change.at <= at && (evidence.history[n + 1]?.at ?? Infinity) >= from)
+        .map(({ state }) => state._tag)
+      return states.some((tag) => tag === "Disconnected" || tag === "Connecting")
         ? undefined
-        : `refused while ${known.map(({ state }) => state._tag).join(", ")}`
+        : `refused while ${states.join(", ")}`
     }
     case "hold_full": {
       const { max_held_bytes, max_held_streams } = settings.reload
@@ -146,7 +151,7 @@ const unjustified = (call: CallEvidence, evidence: Evidence, reason: string): st
       const most = Math.max(0, ...near.map(({ held }) => held))
       const bytes = Math.max(0, ...near.map(({ mostBytes }) => mostBytes))
       // It came out of the queue, or from a broken link: nobody looked at the gauges then.
-      if (lived > SLACK || call.attempts.length > 0 || (record?.held_ms ?? 0) > 0) {
+      if (settings.server.max_worker_streams > 0 || lived > SLACK || call.attempts.length > 0) {
         const all = evidence.calls.reduce((sum, { request }) => sum + request.length + 5, 0)
         return evidence.calls.length > max_held_streams || all > max_held_bytes ? undefined : "there is room for all"
       }
@@ -202,8 +207,9 @@ const unjustified = (call: CallEvidence, evidence: Evidence, reason: string): st
 }
 
 export const all: ReadonlyArray<StreamRule> = [
-  rule("every stream ends, and the sidecar's work for it", ({ plan, seen }) => {
-    if (seen.handledAt === undefined) return "its handler still runs"
+  rule("every stream ends, and the sidecar's work for it", (call, evidence) => {
+    const { plan, seen } = call
+    if (seen.handledAt === undefined && !mayBeUnseen(call, evidence.plan)) return "its handler still runs"
     // A gateway that reads nothing more never sees the end that waits for it.
     if (seen.endedAt === undefined && plan.reader === "eager") return "the gateway waits for ever"
     return undefined
@@ -317,19 +323,11 @@ export const all: ReadonlyArray<StreamRule> = [
     return call.seen.headers === undefined ? undefined : "headers were sent"
   }),
 
-  rule("a stream is not refused for the want of a worker in a reload, nor when it is connected", (call) => {
-    const reason = reasonOf(call)
+  rule("without a worker and without hold_on_disconnect_secs nothing waits", (call, { plan, settings }) => {
     const { drainingBefore, stateBefore, stateStood } = call
-    if (!stateStood || drainingBefore || call.records.length > 0) return undefined
-    return (reason === "worker_disconnected" || reason === "worker_unhealthy") &&
-        (stateBefore._tag === "Reloading" || stateBefore._tag === "Connected")
-      ? `${reason} while ${stateBefore._tag}`
-      : undefined
-  }),
-
-  rule("without a worker and without hold_on_disconnect_secs nothing waits", (call, { settings }) => {
-    const { drainingBefore, stateBefore, stateStood } = call
-    if (!stateStood || drainingBefore || settings.reload.hold_on_disconnect_secs > 0) return undefined
+    if (!stateStood || drainingBefore || plan.machine.yields > 0 || settings.reload.hold_on_disconnect_secs > 0) {
+      return undefined
+    }
     if (stateBefore._tag !== "Disconnected") return undefined
     const late = overAt(call) - call.seen.startedAt
     return late <= SLACK && call.attempts.length === 0 ? undefined : `lived for ${late} ms, opened while Disconnected`
@@ -387,8 +385,8 @@ export const all: ReadonlyArray<StreamRule> = [
     return late <= SLACK ? undefined : `${late} ms late`
   }),
 
-  rule("a gateway's leaving ends the work for it at once", (call) => {
-    if (call.seen.left === undefined) return undefined
+  rule("a gateway's leaving ends the work for it at once", (call, { plan }) => {
+    if (call.seen.left === undefined || mayBeUnseen(call, plan)) return undefined
     const late = (call.seen.handledAt ?? Infinity) - (call.seen.endedAt ?? 0)
     return late <= SLACK ? undefined : `${late} ms later`
   }),
@@ -418,7 +416,7 @@ export const all: ReadonlyArray<StreamRule> = [
     return waited <= first_token_timeout_secs * 1000 + SLACK ? undefined : `waited ${waited} ms for a token`
   }),
 
-  rule("one usage record for each admitted stream", (call, { records }) => {
+  rule("one usage record for each admitted stream", (call, { plan, records }) => {
     const count = call.records.length
     if (count > 1) return `${count} records`
     const reason = reasonOf(call)
@@ -426,7 +424,7 @@ export const all: ReadonlyArray<StreamRule> = [
     // While the circuit breaker looks at each stream, one may leave before its request was read.
     const unread = call.seen.left !== undefined && call.attempts.length === 0 &&
       records.some(({ trace_id }) => trace_id === "")
-    return count === 1 || atTheDoor || unread ? undefined : "no record"
+    return count === 1 || atTheDoor || unread || mayBeUnseen(call, plan) ? undefined : "no record"
   }),
 
   rule("the record counts what was delivered", (call) => {
@@ -475,6 +473,9 @@ export const all: ReadonlyArray<StreamRule> = [
     if (record === undefined || call.seen.left === undefined || !isEager(call)) return undefined
     const { ended } = read(call)
     if (record.outcome === "completed") return ended || call.plan.script.end !== "ok" ? undefined : "not completed"
+    const { timeoutMillis } = call.plan
+    const lived = (call.seen.endedAt ?? 0) - call.seen.startedAt
+    if (record.outcome === "deadline") return lived >= (timeoutMillis ?? Infinity) - 2 ? undefined : "deadline"
     // The end had been decided, and was on its way, when the gateway left.
     const attempt = last(call)
     const decided = attempt === undefined || attempt.seen.end === undefined ||

@@ -1,4 +1,4 @@
-import { Clock, Duration, Effect, type Exit, type Fiber, Scheduler } from "effect"
+import { Clock, Duration, Effect, type Exit, type Fiber, type Scheduler } from "effect"
 import type { Chance } from "./chance.ts"
 
 /**

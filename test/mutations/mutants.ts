@@ -1,0 +1,146 @@
+/** A fault that is planted on purpose, and the rule of the explorer that must find it. */
+export interface Mutant {
+  readonly name: string
+  readonly edits: ReadonlyArray<{
+    readonly file: string
+    /** Occurs exactly once in the file. */
+    readonly find: string
+    readonly replace: string
+  }>
+  /** A rule that is broken by it, or one of several. */
+  readonly found: ReadonlyArray<string>
+}
+
+const stream = "src/internal/proxiedStream.ts"
+
+export const mutants: ReadonlyArray<Mutant> = [
+  {
+    name: "replays after a token",
+    edits: [
+      {
+        file: stream,
+        find: "if (this.delivered > 0 || !this.#log.replayable || !allowed) {",
+        replace: "if (!allowed) {"
+      },
+      { file: stream, find: "      this.#log.forget()\n      this.#env.watchdog", replace: "      this.#env.watchdog" }
+    ],
+    found: [
+      "nothing is sent to a worker after a token has been",
+      "the gateway gets a prefix of the worker's tokens: none twice, none lost, none invented"
+    ]
+  },
+  {
+    name: "holds without bound in time",
+    edits: [{
+      file: stream,
+      find: "this.#patienceAt = now + patience",
+      replace: "this.#patienceAt = phase === \"held\" ? Number.POSITIVE_INFINITY : now + patience"
+    }],
+    found: ["nothing is held past its limits", "every stream ends within its limits"]
+  },
+  {
+    name: "holds without bound in number",
+    edits: [{
+      file: "src/internal/waitingRoom.ts",
+      find: "if (this.#waiting.size >= maxStreams || this.#bytes + stream.heldBytes > maxBytes) return false",
+      replace: "if (maxStreams + maxBytes < 0) return false"
+    }],
+    found: ["no more is held, queued or in flight than the limits say"]
+  },
+  {
+    name: "counts notices as tokens",
+    edits: [{
+      file: "src/internal/peek.ts",
+      find: "      peek.notices++\n      return",
+      replace: "      peek.notices++\n      break"
+    }],
+    found: ["the record counts what was delivered"]
+  },
+  {
+    name: "loses the gateway's cancel on the way to the worker",
+    edits: [{ file: stream, find: "    this.#worker?.cancel()\n", replace: "" }],
+    found: ["a stream that is over is over at the worker, too, and comes there no more"]
+  },
+  {
+    name: "leaves Reloading when the socket vanishes",
+    edits: [{
+      file: "src/internal/connectionState.ts",
+      find: "      if (state._tag === \"Reloading\") return now.announced ? { ...now, announced: false } : now\n" +
+        "      return down(evidence.at, evidence.reason, evidence.detail)",
+      replace: "      return down(evidence.at, evidence.reason, evidence.detail)"
+    }],
+    found: ["a reload ends with the worker's word or after max_reload_secs, not with its socket"]
+  },
+  {
+    name: "repeats notices that were delivered",
+    edits: [{
+      file: stream,
+      find: "new ReplayedFrames(known, this.#count.peek.frames, this.#env.peek)",
+      replace: "new ReplayedFrames(known, 0, this.#env.peek)"
+    }],
+    found: ["loading notices come once, in order, before the first token"]
+  },
+  {
+    name: "forgets the deadline of a stream that is held",
+    edits: [{
+      file: stream,
+      find: "        return Math.min(this.#deadlineAt, this.#patienceAt)",
+      replace: "        return this.#patienceAt"
+    }],
+    found: ["a deadline is kept, whatever the gateway reads"]
+  },
+  {
+    name: "invents an OK when the link breaks",
+    edits: [{
+      file: stream,
+      find: "if (this.#count.peek.ended) return this.#complete(Status.ok)\n    this.#sendAgain",
+      replace: "if (this.#count.peek.ended || this.delivered > 0) return this.#complete(Status.ok)\n    this.#sendAgain"
+    }],
+    found: ["OK means that the whole answer was read"]
+  },
+  {
+    name: "lets the last one of those that wait go first",
+    edits: [{
+      file: "src/internal/waitingRoom.ts",
+      find: "for (const stream of this.#waiting) {",
+      replace: "for (const stream of [...this.#waiting].reverse()) {"
+    }],
+    found: ["streams that wait for the worker reach it in the order of their arrival"]
+  },
+  {
+    name: "gives a place at the worker back twice",
+    edits: [{
+      file: stream,
+      find: "    this.#place = false\n    this.#env.places.giveBack()",
+      replace: "    this.#place = false\n    this.#env.places.giveBack()\n    this.#env.places.giveBack()"
+    }],
+    found: ["no more streams are at the worker than max_worker_streams"]
+  },
+  {
+    name: "keeps a place at the worker for ever",
+    edits: [{
+      file: stream,
+      find: "    this.#place = false\n    this.#env.places.giveBack()",
+      replace: "    this.#place = false"
+    }],
+    found: ["after the healing new streams are answered"]
+  },
+  {
+    name: "dials a flapping worker without a pause",
+    edits: [{
+      file: "src/layers/SupervisedConnection.ts",
+      find: "monotonic() - session.connectedAt >= stableMillis",
+      replace: "stableMillis > 0"
+    }],
+    found: ["the worker is dialled and asked no more often than the settings say"]
+  },
+  {
+    name: "forgets to write the end of a stream that was cancelled",
+    edits: [{
+      file: "src/layers/ReplayingProxy.ts",
+      find: "return stream.end === undefined ? Effect.void : meter.close(",
+      replace: "return stream.end === undefined || stream.end.outcome === \"cancelled\" ? Effect.void : meter.close("
+    }],
+    found: ["one usage record for each admitted stream"]
+  }
+]
