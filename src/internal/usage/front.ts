@@ -184,7 +184,19 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
     Effect.suspend(() => {
       const group = pending.group(now(), false)
       return group === undefined ? Effect.succeed(false) : commit(group)
-    }).pipe(Effect.repeat({ while: (more) => more }), Effect.timeoutOption(lastCommit))
+    }).pipe(
+      Effect.repeat({ while: (more) => more }),
+      Effect.interruptible,
+      Effect.timeoutOption(lastCommit),
+      Effect.andThen(Effect.suspend(() => {
+        const { records, tokens } = pending.unsaved()
+        return records === 0
+          ? Effect.void
+          : Effect.logFatal(`usage journal: the sidecar stops and the journal cannot be written; not recorded`).pipe(
+            Effect.annotateLogs({ streams: records, tokens })
+          )
+      }))
+    )
   )
   if (options.fault !== undefined) {
     yield* failed(options.fault)

@@ -1,0 +1,157 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import { type JournalBackend, makeFront } from "../../src/internal/usage/front.ts"
+import { makeLedger } from "../../src/internal/usage/ledger.ts"
+import { makeMemoryStore } from "../../src/internal/usage/memoryStore.ts"
+import { makeRecordIds } from "../../src/internal/usage/recordId.ts"
+import { Metrics } from "../../src/services/Metrics.ts"
+import { JournalFault, type UsageJournal } from "../../src/services/UsageJournal.ts"
+import { figuresLayer, record, UsageFigures } from "../suites/usageSupport.ts"
+
+const full = new JournalFault({ operation: "commit", reason: "full", detail: "no space left on the disk" })
+
+/** A disk that a test can fill, freeze, or make forget to answer. */
+interface Disk {
+  state: "fine" | "full" | "frozen" | "mute"
+  /** Rows of the largest group that came. */
+  largest: number
+}
+
+/** A journal over a disk with faults. */
+const makeJournal = Effect.gen(function*() {
+  const disk: Disk = { state: "fine", largest: 0 }
+  const metrics = yield* Metrics
+  const recordId = makeRecordIds(Math.random)
+  const ledger = makeLedger(makeMemoryStore(), { recordId, retention: { limit: 100_000, countMerged: true } })
+  ledger.begin("session", "sidecar", 0)
+  const refuse = Effect.suspend(() => disk.state === "fine" ? Effect.void : Effect.fail(full))
+  const backend: JournalBackend = {
+    sidecarId: () => "sidecar",
+    generation: () => 1,
+    lingerMillis: 1,
+    commit: (group) =>
+      Effect.suspend(() => {
+        disk.largest = Math.max(disk.largest, group.closed.length)
+        if (disk.state === "full") return Effect.fail(full)
+        ledger.commit(group)
+        if (disk.state === "frozen") return Effect.never
+        return disk.state === "mute" ? Effect.fail(full) : Effect.void
+      }),
+    nextBatch: (limit) => Effect.andThen(refuse, Effect.sync(() => ledger.nextBatch(limit, 0))),
+    settle: (batchId, settlement) => Effect.andThen(refuse, Effect.sync(() => ledger.settle(batchId, settlement, 0))),
+    setAside: Effect.andThen(refuse, Effect.sync(() => ledger.setAside())),
+    retrySetAside: (ids) => Effect.andThen(refuse, Effect.sync(() => ledger.retrySetAside(ids))),
+    balance: Effect.andThen(refuse, Effect.sync(() => ledger.balance()))
+  }
+  const journal = yield* makeFront(backend, { session: "session", limit: 1000, recordId, metrics })
+  return { disk, journal }
+})
+
+const close = (journal: UsageJournal["Service"], count: number, from = 1) =>
+  Effect.forEach(
+    Array.from({ length: count }, (_, index) => from + index),
+    (slot) => journal.closed(slot, record(1, { tenant: `t${slot % 3}` })),
+    { concurrency: "unbounded", discard: true }
+  )
+
+describe("a journal whose disk fails", () => {
+  const test = (
+    name: string,
+    body: (world: Effect.Success<typeof makeJournal>) => Effect.Effect<void, JournalFault, UsageFigures>
+  ) => it.effect(name, () => makeJournal.pipe(Effect.flatMap(body), Effect.scoped, Effect.provide(figuresLayer)))
+
+  test("holds no stream's end back, and says so at once", ({ disk, journal }) =>
+    Effect.gen(function*() {
+      const figures = yield* UsageFigures
+      disk.state = "full"
+      yield* close(journal, 3)
+      const condition = journal.condition()
+      assert.deepStrictEqual(condition, {
+        _tag: "failing",
+        reason: "full",
+        detail: "no space left on the disk",
+        since: 0,
+        unsaved: 3
+      })
+      assert.isAtLeast(figures.journalErrors.get("full") ?? 0, 1)
+      const balance = yield* journal.balance
+      assert.deepStrictEqual(balance.unsaved, { records: 3, tokens: 3 })
+      assert.deepStrictEqual(balance.delivered, { records: 3, tokens: 3 })
+      assert.deepStrictEqual(balance.waiting, { records: 3, tokens: 3 })
+    }))
+
+  test("writes everything within a second after it has healed, without being asked", ({ disk, journal }) =>
+    Effect.gen(function*() {
+      disk.state = "full"
+      yield* close(journal, 700)
+      yield* TestClock.adjust("1 hour")
+      disk.state = "fine"
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(journal.condition(), { _tag: "ok" })
+      const { delivered, unsaved } = yield* journal.balance
+      assert.deepStrictEqual([delivered, unsaved], [{ records: 700, tokens: 700 }, { records: 0, tokens: 0 }])
+    }))
+
+  test("heals when nothing waits either", ({ disk, journal }) =>
+    Effect.gen(function*() {
+      disk.state = "full"
+      yield* close(journal, 1)
+      disk.state = "mute"
+      yield* TestClock.adjust("2 seconds")
+      disk.state = "fine"
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(journal.condition(), { _tag: "ok" })
+    }))
+
+  test("keeps a bounded number of records in memory and every token", ({ disk, journal }) =>
+    Effect.gen(function*() {
+      disk.state = "full"
+      for (let round = 0; round < 50; round++) yield* close(journal, 200, 1 + round * 200)
+      assert.deepStrictEqual((yield* journal.balance).unsaved, { records: 10_000, tokens: 10_000 })
+      disk.state = "fine"
+      yield* TestClock.adjust("10 seconds")
+      const { delivered, waiting } = yield* journal.balance
+      assert.deepStrictEqual(delivered, { records: 10_000, tokens: 10_000 })
+      assert.strictEqual(waiting.tokens, 10_000)
+      assert.isAtMost(waiting.records, 1600)
+      assert.isAtMost(disk.largest, 600)
+    }))
+
+  test("writes once what was committed without an answer", ({ disk, journal }) =>
+    Effect.gen(function*() {
+      disk.state = "mute"
+      yield* close(journal, 5)
+      yield* TestClock.adjust("1 minute")
+      disk.state = "fine"
+      yield* TestClock.adjust("1 second")
+      const { delivered, waiting } = yield* journal.balance
+      assert.deepStrictEqual([delivered, waiting], [{ records: 5, tokens: 5 }, { records: 5, tokens: 5 }])
+    }))
+
+  test("lets streams end when the disk does not answer", ({ disk, journal }) =>
+    Effect.gen(function*() {
+      disk.state = "frozen"
+      const ends = yield* close(journal, 5).pipe(Effect.forkChild({ startImmediately: true }))
+      yield* TestClock.adjust("400 millis")
+      assert.strictEqual(ends.pollUnsafe(), undefined)
+      yield* TestClock.adjust("2 seconds")
+      yield* Fiber.join(ends)
+      const condition = journal.condition()
+      assert.strictEqual(condition._tag === "failing" ? condition.reason : "ok", "stalled")
+      disk.state = "fine"
+    }))
+
+  test("runs on when it comes back between two streams", ({ disk, journal }) =>
+    Effect.gen(function*() {
+      for (let round = 0; round < 20; round++) {
+        disk.state = round % 2 === 0 ? "full" : "fine"
+        const ends = yield* close(journal, 10, 1 + round * 10).pipe(Effect.forkChild({ startImmediately: true }))
+        yield* TestClock.adjust("700 millis")
+        yield* Fiber.join(ends)
+      }
+      disk.state = "fine"
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual((yield* journal.balance).delivered, { records: 200, tokens: 200 })
+    }))
+})
