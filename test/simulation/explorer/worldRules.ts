@@ -63,7 +63,7 @@ export const all: ReadonlyArray<WorldRule> = [
 
   rule(
     "no more is held, queued or in flight than the limits say",
-    ({ samples, settings }) =>
+    ({ plan, samples, settings }) =>
       samples.flatMap(({ at, held, inFlight, leastBytes, queued }) => [
         ...(held > settings.reload.max_held_streams ? [`${held} held at ${at} ms`] : []),
         ...(queued > settings.server.max_queued_streams ? [`${queued} queued at ${at} ms`] : []),
