@@ -7,7 +7,7 @@ import type { WorkerSideCall } from "../support/testWorker.ts"
 
 const closers: Array<() => Promise<void>> = []
 afterEach(async () => {
-  for (const close of closers.splice(0).reverse()) await close()
+  for (const close of closers.splice(0).toReversed()) await close()
 })
 
 const openBilled = async (options: LabOptions = {}) => {
