@@ -91,6 +91,7 @@ export interface Evidence {
 export interface Played {
   readonly evidence: Evidence | undefined
   readonly died: string | undefined
+  readonly leftFibers: number
   readonly leftSleepers: number
   readonly leftTasks: number
   readonly leftLinks: number
@@ -452,6 +453,7 @@ export const play = (plan: Plan): Played => {
   return {
     evidence,
     died,
+    leftFibers: time.left.fibers,
     leftSleepers: time.left.sleepers,
     leftTasks: time.left.tasks,
     leftLinks: openLinks(),

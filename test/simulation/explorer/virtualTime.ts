@@ -1,4 +1,4 @@
-import { Clock, Duration, Effect, type Exit, type Fiber, type Scheduler } from "effect"
+import { Clock, Context, Duration, Effect, type Exit, type Fiber, Metric, type Scheduler } from "effect"
 import type { Chance } from "./chance.ts"
 
 /**
@@ -60,6 +60,7 @@ export class VirtualTime implements Clock.Clock, Scheduler.Scheduler {
   #micros = 0
   #order = 0
   #atOnce = 0
+  #fibers = 0
   tasks = 0
 
   constructor(chance: Chance, machine: Machine) {
@@ -114,14 +115,18 @@ export class VirtualTime implements Clock.Clock, Scheduler.Scheduler {
     }
   }
 
-  /** Sleeps that nobody has cancelled and tasks that have not run. */
-  get left(): { readonly sleepers: number; readonly tasks: number } {
-    return { sleepers: this.#sleepers.length, tasks: this.#ready.length }
+  /** Fibers that have not ended, sleeps that nobody has cancelled, tasks that have not run. */
+  get left(): { readonly fibers: number; readonly sleepers: number; readonly tasks: number } {
+    return { fibers: this.#fibers, sleepers: this.#sleepers.length, tasks: this.#ready.length }
   }
 
   /** Runs a program to its end, and then what is ready without further time. */
   run<A, E>(program: Effect.Effect<A, E>): Exit.Exit<A, E> {
-    const fiber = Effect.runFork(Effect.provideService(program, Clock.Clock, this), { scheduler: this })
+    const context = Context.make(Clock.Clock, this).pipe(Context.add(Metric.FiberRuntimeMetrics, {
+      recordFiberStart: () => void this.#fibers++,
+      recordFiberEnd: () => void this.#fibers--
+    }))
+    const fiber = Effect.runForkWith(context)(program, { scheduler: this })
     let exit = fiber.pollUnsafe()
     while (exit === undefined) {
       if (!this.#step()) throw new Deadlock(`nothing left to do at ${this.currentTimeMillisUnsafe()} ms`)

@@ -14,9 +14,10 @@ const equal = (name: string, value: number | undefined, wanted: number): Readonl
   value === wanted ? [] : [`${name} is ${value}, not ${wanted}`]
 
 /** Nothing outlives the scope (I16). */
-export const left = ({ leftLinks, leftSleepers, leftTasks }: Played): ReadonlyArray<Broken> =>
+export const left = ({ leftFibers, leftLinks, leftSleepers, leftTasks }: Played): ReadonlyArray<Broken> =>
   [
-    { what: "sleeping fibers", count: leftSleepers },
+    { what: "fibers", count: leftFibers },
+    { what: "timers", count: leftSleepers },
     { what: "tasks", count: leftTasks },
     { what: "links to the worker", count: leftLinks }
   ].flatMap(({ count, what }) =>
