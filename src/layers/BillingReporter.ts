@@ -8,6 +8,8 @@ import { Settlement, type UsageBatch, UsageJournal } from "../services/UsageJour
 const batchLimit = 500
 /** Two reports of one catch-up are at least this far apart, and at least as long as the last one took. Milliseconds. */
 const pace = 100
+/** A batch that fails the service so often in a row is compared with another one. */
+const suspicion = 5
 /** How often the age of the oldest waiting record goes to the metrics. */
 const lagInterval = "5 seconds"
 /** The last reports, when the sidecar stops, get this long together. */
@@ -15,6 +17,8 @@ const lastLimit = "5 seconds"
 
 class NotNow extends Data.TaggedError("NotNow")<{
   readonly message: string
+  /** The service answers, and fails: a record in the batch may be what makes it fail. */
+  readonly suspicious: boolean
   readonly retryAfterMillis: number | undefined
 }> {}
 
@@ -45,6 +49,18 @@ export const layer: Layer.Layer<never, never, UsageJournal | BillingSink | Metri
     /** How long the service took for the last answer. Milliseconds. */
     let took = 0
 
+    /** A batch is about to be split, or its only record to be set aside. */
+    const complain = (batch: UsageBatch, reason: string): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        const [record, another] = batch.records
+        metrics.usageReport(another === undefined ? "set_aside" : "split")
+        return another === undefined
+          ? Effect.logError(
+            `billing: a record was refused and set aside (${reason}); see "sidecar usage quarantine list"`
+          ).pipe(Effect.annotateLogs({ record_id: record?.record_id }))
+          : Effect.logDebug(`billing: a report of ${batch.records.length} records is split (${reason})`)
+      })
+
     const attempt = (batch: UsageBatch): Effect.Effect<Settlement, NotNow> =>
       Effect.gen(function*() {
         const startedAt = yield* Clock.currentTimeMillis
@@ -57,17 +73,10 @@ export const layer: Layer.Layer<never, never, UsageJournal | BillingSink | Metri
             troubled = false
             return Settlement.Acknowledged()
           case "TooLarge":
-            metrics.usageReport(batch.records.length > 1 ? "split" : "set_aside")
+            yield* complain(batch, "HTTP 413")
             return Settlement.Split({ reason: "HTTP 413: too large even alone" })
           case "Refused":
-            if (batch.records.length > 1) {
-              metrics.usageReport("split")
-            } else {
-              metrics.usageReport("set_aside")
-              yield* Effect.logError(
-                `billing: a record was refused and set aside (${verdict.detail}); see "sidecar usage quarantine list"`
-              ).pipe(Effect.annotateLogs({ record_id: batch.records[0]?.record_id }))
-            }
+            yield* complain(batch, verdict.detail)
             return Settlement.Split({ reason: verdict.detail })
           case "Later": {
             metrics.usageReport("retry")
@@ -80,10 +89,51 @@ export const layer: Layer.Layer<never, never, UsageJournal | BillingSink | Metri
                   : `billing: no report can be delivered (${verdict.detail}); records wait in the journal`
               )
             }
-            return yield* new NotNow({ message: verdict.detail, retryAfterMillis: verdict.retryAfterMillis })
+            return yield* new NotNow({
+              message: verdict.detail,
+              suspicious: verdict.reason === "error",
+              retryAfterMillis: verdict.retryAfterMillis
+            })
           }
         }
       })
+
+    /** Whether the service takes another batch than `batch`; then that one is delivered. */
+    const othersPass = (batch: UsageBatch): Effect.Effect<boolean> =>
+      Effect.gen(function*() {
+        const other = yield* journal.nextBatch(batchLimit, batch.batchId)
+        if (other === undefined) return false
+        const settlement = yield* attempt(other)
+        yield* journal.settle(other.batchId, settlement)
+        return settlement._tag === "Acknowledged"
+      }).pipe(Effect.orElseSucceed(() => false))
+
+    /** What to do with a batch that failed the service again: nothing yet, unless it alone does. */
+    const judge = Effect.fnUntraced(function*(batch: UsageBatch, notNow: NotNow) {
+      if (!(yield* othersPass(batch))) return yield* notNow
+      // The service may have recovered between the two.
+      return yield* attempt(batch).pipe(
+        Effect.catchTag("NotNow", (again) =>
+          again.suspicious
+            ? Effect.as(complain(batch, again.message), Settlement.Split({ reason: again.message }))
+            : Effect.fail(again))
+      )
+    })
+
+    /**
+     * Tries until there is an answer. A record that makes the service fail must not hold up all others: when they pass
+     * and it does not, its batch is split like one that was refused.
+     */
+    const insist = (batch: UsageBatch): Effect.Effect<Settlement, NotNow> => {
+      let failures = 0
+      return attempt(batch).pipe(
+        Effect.catchTag(
+          "NotNow",
+          (notNow) => notNow.suspicious && ++failures % suspicion === 0 ? judge(batch, notNow) : Effect.fail(notNow)
+        ),
+        Effect.retry(patience)
+      )
+    }
 
     /** Delivers `batch` by `deliver` and settles it; answers how many of its records wait no more. */
     const report = <E>(batch: UsageBatch, deliver: (batch: UsageBatch) => Effect.Effect<Settlement, E>) =>
@@ -124,7 +174,7 @@ export const layer: Layer.Layer<never, never, UsageJournal | BillingSink | Metri
       )
     )
     yield* pass(
-      (batch) => Effect.retry(attempt(batch), patience),
+      insist,
       Effect.suspend(() => Effect.sleep(Math.max(pace, took)))
     ).pipe(
       Effect.catch((fault) => Effect.logDebug(`billing: ${fault.message}`)),

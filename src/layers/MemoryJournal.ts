@@ -31,7 +31,7 @@ export const layer: Layer.Layer<UsageJournal, never, SidecarConfig | Metrics> = 
       generation: () => 1,
       lingerMillis: 0,
       commit: (group) => Effect.sync(() => ledger.commit(group)),
-      nextBatch: (limit) => Effect.sync(() => ledger.nextBatch(limit, now())),
+      nextBatch: (limit, except) => Effect.sync(() => ledger.nextBatch(limit, now(), except)),
       settle: (batchId, settlement) => Effect.sync(() => ledger.settle(batchId, settlement, now())),
       setAside: Effect.sync(() => ledger.setAside()),
       retrySetAside: (recordIds) => Effect.sync(() => ledger.retrySetAside(recordIds)),

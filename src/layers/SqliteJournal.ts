@@ -168,7 +168,7 @@ export const layer: Layer.Layer<UsageJournal, JournalError, SidecarConfig | Metr
       generation: thread.generation,
       lingerMillis,
       commit: (group) => Effect.asVoid(ask({ op: "commit", group })),
-      nextBatch: (limit) => Effect.map(ask({ op: "nextBatch", limit }), ({ batch }) => batch),
+      nextBatch: (limit, except) => Effect.map(ask({ op: "nextBatch", limit, except }), ({ batch }) => batch),
       settle: (batchId, settlement) => Effect.asVoid(ask({ op: "settle", batchId, settlement })),
       setAside: Effect.map(ask({ op: "setAside" }), ({ setAside }) => setAside ?? []),
       retrySetAside: (recordIds) => Effect.map(ask({ op: "retrySetAside", recordIds }), ({ moved }) => moved ?? 0),

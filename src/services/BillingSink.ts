@@ -13,7 +13,8 @@ import type { UsageBatch } from "./UsageJournal.ts"
 export type BillingVerdict = Data.TaggedEnum<{
   Accepted: { readonly duplicate: boolean }
   Later: {
-    readonly reason: "no_answer" | "timeout" | "status" | "misconfigured"
+    /** `error`: 5xx; `busy`: 408, 425, 429; `misconfigured`: the endpoint does not know us. */
+    readonly reason: "no_answer" | "timeout" | "busy" | "error" | "misconfigured"
     readonly detail: string
     readonly retryAfterMillis: number | undefined
   }

@@ -137,8 +137,14 @@ export class UsageJournal extends Context.Service<UsageJournal, {
   readonly closed: (slot: number, record: JournalRecord) => Effect.Effect<void>
   /** Changes when a fresh file took the place of a damaged one: the running streams must be `opened` again. */
   readonly generation: () => number
-  /** The oldest batch that is not settled, or a new one of at most `limit` records; `undefined` when nothing waits. */
-  readonly nextBatch: (limit: number) => Effect.Effect<UsageBatch | undefined, JournalFault>
+  /**
+   * The oldest batch that is not settled, or a new one of at most `limit` records; `undefined` when nothing waits.
+   * `except`: the id of a batch to pass over.
+   */
+  readonly nextBatch: (
+    limit: number,
+    except?: string | undefined
+  ) => Effect.Effect<UsageBatch | undefined, JournalFault>
   /** Unknown batches are ignored: settling twice is harmless. */
   readonly settle: (batchId: string, settlement: Settlement) => Effect.Effect<void, JournalFault>
   readonly setAside: Effect.Effect<ReadonlyArray<SetAsideRecord>, JournalFault>

@@ -18,7 +18,7 @@ import {
 } from "../suites/usageSupport.ts"
 
 const later = (retryAfterMillis?: number) =>
-  BillingVerdict.Later({ reason: "status", detail: "HTTP 503", retryAfterMillis })
+  BillingVerdict.Later({ reason: "error", detail: "HTTP 503", retryAfterMillis })
 
 /** A billing service that answers as it is told, remembers what it saw, and counts a `record_id` once. */
 const makeBilling = (answer: (batch: UsageBatch, attempt: number) => BillingVerdict) => {
@@ -151,6 +151,43 @@ describe("BillingReporter", () => {
         figures.tokens.get("delivered"),
         figures.tokens.get("acknowledged")! + figures.tokens.get("waiting")! + figures.tokens.get("set_aside")!
       )
+    }).pipe(Effect.provide(stack(billing)))
+  })
+
+  it.effect("delivers the others when one record makes the service fail, and sets that one aside", () => {
+    const billing = makeBilling((batch) => batch.records.some((one) => one.tokens_generated === 13) ? later() : ok)
+    return Effect.gen(function*() {
+      const journal = yield* UsageJournal
+      for (let tokens = 1; tokens <= 20; tokens++) yield* closeOne(tokens)
+      yield* TestClock.adjust("15 seconds")
+      for (let tokens = 21; tokens <= 25; tokens++) yield* closeOne(tokens)
+      yield* TestClock.adjust("5 minutes")
+      yield* closeOne(26)
+      yield* TestClock.adjust("5 minutes")
+      yield* closeOne(27)
+      yield* TestClock.adjust("5 minutes")
+      assert.deepStrictEqual(
+        [...billing.accepted.values()].toSorted((a, b) => a - b),
+        Array.from({ length: 27 }, (_, index) => index + 1).filter((tokens) => tokens !== 13)
+      )
+      assert.deepStrictEqual((yield* journal.setAside).map(({ reason, record }) => [record.tokens_generated, reason]), [
+        [13, "HTTP 503"]
+      ])
+    }).pipe(Effect.provide(stack(billing)))
+  })
+
+  it.effect("sets nothing aside when the service recovers while a batch is under suspicion", () => {
+    let refusals = 0
+    // Fails five times, then takes whatever comes.
+    const billing = makeBilling(() => ++refusals <= 5 ? later() : ok)
+    return Effect.gen(function*() {
+      const journal = yield* UsageJournal
+      yield* closeOne(1)
+      yield* TestClock.adjust("15 seconds")
+      yield* closeOne(2)
+      yield* TestClock.adjust("5 minutes")
+      assert.deepStrictEqual([...billing.accepted.values()].toSorted(), [1, 2])
+      assert.deepStrictEqual(yield* journal.setAside, [])
     }).pipe(Effect.provide(stack(billing)))
   })
 

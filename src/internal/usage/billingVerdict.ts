@@ -21,7 +21,7 @@ export const verdictOf = (status: number, detail: string, retryAfter: number | u
   if (status === 409) return BillingVerdict.Accepted({ duplicate: true })
   if (status === 413) return BillingVerdict.TooLarge()
   if (status === 408 || status === 425 || status === 429 || status >= 500) {
-    return BillingVerdict.Later({ reason: "status", detail, retryAfterMillis: retryAfter })
+    return BillingVerdict.Later({ reason: status >= 500 ? "error" : "busy", detail, retryAfterMillis: retryAfter })
   }
   if (status < 400 || notAboutRecords.has(status)) {
     return BillingVerdict.Later({ reason: "misconfigured", detail, retryAfterMillis: retryAfter })

@@ -22,7 +22,10 @@ export interface JournalBackend {
   readonly lingerMillis: number
   /** Committed once, however often the same group is handed in. */
   readonly commit: (group: UsageGroup) => Effect.Effect<void, JournalFault>
-  readonly nextBatch: (limit: number) => Effect.Effect<UsageBatch | undefined, JournalFault>
+  readonly nextBatch: (
+    limit: number,
+    except?: string | undefined
+  ) => Effect.Effect<UsageBatch | undefined, JournalFault>
   readonly settle: (batchId: string, settlement: Settlement) => Effect.Effect<void, JournalFault>
   readonly setAside: Effect.Effect<ReadonlyArray<SetAsideRecord>, JournalFault>
   readonly retrySetAside: (recordIds?: ReadonlyArray<string> | undefined) => Effect.Effect<number, JournalFault>

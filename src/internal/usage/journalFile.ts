@@ -86,7 +86,7 @@ export const makeJournalFile = (options: ThreadOptions, recordId: (millis: numbe
         ledger.commit(command.group)
         return {}
       case "nextBatch":
-        return { batch: ledger.nextBatch(command.limit, now) }
+        return { batch: ledger.nextBatch(command.limit, now, command.except) }
       case "settle":
         ledger.settle(command.batchId, command.settlement, now)
         return {}

@@ -149,9 +149,9 @@ export const makeLedger = (store: UsageStore, options: {
         mergeExcess(group.at)
       }),
 
-    nextBatch: (limit: number, now: number): UsageBatch | undefined =>
+    nextBatch: (limit: number, now: number, except?: string): UsageBatch | undefined =>
       store.transaction(() => {
-        const first = store.firstBatch()
+        const first = store.firstBatch(except)
         if (first !== undefined) return read(first)
         const rows = store.oldest(limit, "all")
         if (rows.length === 0) return undefined

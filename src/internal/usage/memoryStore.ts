@@ -130,7 +130,7 @@ export const makeMemoryStore = (): UsageStore => {
         batchOf.set(recordId, batchId)
       }
     },
-    firstBatch: () => batches.keys().next().value,
+    firstBatch: (except) => [...batches.keys()].find((batchId) => batchId !== except),
     batch: (batchId) => [...(batches.get(batchId)?.values() ?? [])],
     putAside: (recordIds, reason) => {
       for (const recordId of recordIds) {

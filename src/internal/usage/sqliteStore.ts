@@ -62,7 +62,9 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
     ),
     remove: db.prepare("DELETE FROM records WHERE record_id = ? RETURNING place, tokens_generated, merged_records"),
     assign: db.prepare("UPDATE records SET place = 1, batch_id = ?, merge_key = NULL WHERE record_id = ?"),
-    firstBatch: db.prepare("SELECT batch_id FROM records WHERE place = 1 ORDER BY batch_id LIMIT 1"),
+    firstBatch: db.prepare(
+      "SELECT batch_id FROM records WHERE place = 1 AND batch_id <> ? ORDER BY batch_id LIMIT 1"
+    ),
     batch: db.prepare("SELECT * FROM records WHERE place = 1 AND batch_id = ? ORDER BY id"),
     putAside: db.prepare(
       `UPDATE records SET place = 2, batch_id = NULL, merge_key = NULL, reason = ? WHERE record_id = ? AND place <> 2
@@ -195,8 +197,8 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
     assign: (recordIds, batchId) => {
       for (const recordId of recordIds) sql.assign.run(batchId, recordId)
     },
-    firstBatch: () => {
-      const row = sql.firstBatch.get()
+    firstBatch: (except) => {
+      const row = sql.firstBatch.get(except ?? "")
       return row === undefined ? undefined : text(row, "batch_id")
     },
     batch: (batchId) => sql.batch.all(batchId).map(recordOf),

@@ -49,7 +49,8 @@ export interface UsageStore {
   readonly remove: (recordIds: ReadonlyArray<string>) => void
   /** Moves records into a batch, out of the queue or of another batch. A merged record in it grows no more. */
   readonly assign: (recordIds: ReadonlyArray<string>, batchId: string) => void
-  readonly firstBatch: () => string | undefined
+  /** The oldest batch but `except`. */
+  readonly firstBatch: (except: string | undefined) => string | undefined
   readonly batch: (batchId: string) => ReadonlyArray<JournalRecord>
   readonly putAside: (recordIds: ReadonlyArray<string>, reason: string) => void
   /** Back into the queue; all without ids. */

@@ -25,7 +25,7 @@ export interface ThreadOptions {
 export type Command =
   | { readonly op: "begin" }
   | { readonly op: "commit"; readonly group: UsageGroup }
-  | { readonly op: "nextBatch"; readonly limit: number }
+  | { readonly op: "nextBatch"; readonly limit: number; readonly except?: string | undefined }
   | { readonly op: "settle"; readonly batchId: string; readonly settlement: Settlement }
   | { readonly op: "setAside" }
   | { readonly op: "retrySetAside"; readonly recordIds: ReadonlyArray<string> | undefined }
