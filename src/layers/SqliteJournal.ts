@@ -36,7 +36,12 @@ const makeThread = Effect.fnUntraced(function*(options: Omit<ThreadOptions, "gen
   /** One life of a thread; completes when it is over, with the reason. */
   const live: Effect.Effect<string, never, Scope.Scope> = Effect.gen(function*() {
     const over = yield* Deferred.make<string>()
-    const thread = new Worker(threadUrl, { name: "usage-journal", workerData: { ...options, generation } })
+    const thread = new Worker(threadUrl, {
+      name: "usage-journal",
+      workerData: { ...options, generation },
+      // Node 22 calls its SQLite experimental, on stderr.
+      execArgv: ["--disable-warning=ExperimentalWarning"]
+    })
     thread.on("message", (reply: Reply) => {
       sidecarId = reply.sidecarId
       generation = reply.generation

@@ -8,8 +8,10 @@ import { DatabaseSync } from "node:sqlite"
 import type { Worker } from "node:worker_threads"
 import { packCounts } from "../../src/internal/usage/counts.ts"
 import { makeTally } from "../../src/internal/usage/tally.ts"
+import * as JournalMeter from "../../src/layers/JournalMeter.ts"
 import * as SqliteJournal from "../../src/layers/SqliteJournal.ts"
 import { JournalError, UsageJournal } from "../../src/services/UsageJournal.ts"
+import { UsageMeter } from "../../src/services/UsageMeter.ts"
 import { configLayer, figuresLayer, identity, type MeteringOptions, record } from "../suites/usageSupport.ts"
 
 const folder = Effect.acquireRelease(
@@ -208,6 +210,36 @@ describe("SqliteJournal", () => {
       yield* journal.closed(2, record(4))
       assert.isAbove(journal.generation(), before)
       assert.deepStrictEqual((yield* batchOf(journal)).map((one) => one.tokens_generated), [4])
+    }).pipe(Effect.scoped))
+})
+
+describe("a stream that runs while the journal's file is replaced", () => {
+  it.live("is in the new file as well, with its count", () =>
+    Effect.gen(function*() {
+      const path = join(yield* folder, "usage.sqlite")
+      yield* Effect.scoped(Effect.gen(function*() {
+        const context = yield* Layer.build(Layer.fresh(JournalMeter.layer.pipe(Layer.provideMerge(layer(path)))))
+        const journal = Context.get(context, UsageJournal)
+        const tally = Context.get(context, UsageMeter).open()
+        tally.identity = identity({ traceId: "long" })
+        yield* journal.closed(99, record(1))
+        for (const suffix of ["", "-wal", "-shm"]) fs.rmSync(path + suffix, { force: true })
+        yield* journal.balance
+        tally.tokens = 8
+        tally.bytes = 80
+        const running = Effect.sync(() => {
+          const reader = new DatabaseSync(path, { readOnly: true })
+          const rows = reader.prepare("SELECT trace_id FROM open_streams, checkpoint").all()
+          reader.close()
+          return rows.length
+        }).pipe(Effect.catchDefect(() => Effect.succeed(0)))
+        yield* until(running, (rows) => rows === 1)
+      }))
+      const journal = yield* open(path)
+      assert.deepStrictEqual(
+        (yield* batchOf(journal)).map((one) => [one.trace_id, one.outcome, one.tokens_generated]),
+        [["long", "interrupted", 8]]
+      )
     }).pipe(Effect.scoped))
 })
 
