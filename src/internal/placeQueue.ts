@@ -18,6 +18,8 @@ export class PlaceQueue {
   readonly #queues = new Map<number, Set<Queued>>()
   #taken = 0
   #size = 0
+  /** {@link giveBack} is at work. */
+  #admitting = false
 
   /** `places` 0: no cap. */
   constructor(places: number, maxQueued: number, onSize: (size: number) => void) {
@@ -57,14 +59,22 @@ export class PlaceQueue {
     this.#onSize(this.#size)
   }
 
-  /** A place is free again. */
+  /**
+   * A place is free again. Whoever is admitted may give it back at once, when there is no worker any more: then the next
+   * one has its turn after that, not within it, so that a long queue keeps its order.
+   */
   giveBack(): void {
     this.#taken--
-    const next = this.#next()
-    if (next === undefined) return
-    this.leave(next)
-    this.#taken++
-    next.admitted()
+    if (this.#admitting) return
+    this.#admitting = true
+    while (this.#taken < this.#places) {
+      const next = this.#next()
+      if (next === undefined) break
+      this.leave(next)
+      this.#taken++
+      next.admitted()
+    }
+    this.#admitting = false
   }
 
   #next(): Queued | undefined {

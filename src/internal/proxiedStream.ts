@@ -215,10 +215,11 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     const { connection, places, room } = this.#env
     const link = connection.link()
     if (link === undefined) {
-      this.#givePlaceBack()
       const patience = this.#holdPatience()
       if (patience > 0) this.#hold(patience)
       else this.fail(workerUnavailable(connection))
+      // Last, so that those who wait for the place come into the waiting room behind it.
+      this.#givePlaceBack()
     } else if (room.size > 0 && !this.#hasWaited) this.#hold(this.#env.holdMillis)
     else if (this.#place || places.tryTake()) {
       this.#place = true
@@ -415,7 +416,6 @@ export class ProxiedStream implements Watched, Waiting, Queued {
       this.tally.replays++
       metrics.replayed()
     }
-    this.#givePlaceBack()
     // By way of the waiting room, whose pause gives the status time to learn that the link is gone.
     this.#wait("held", holdMillis)
     this.#heldBytes = this.#log.bytes
@@ -423,16 +423,12 @@ export class ProxiedStream implements Watched, Waiting, Queued {
       this.#phase = "new"
       this.fail(new E.WorkerLost({ delivered: 0, retryAfterMillis: this.#retryAfter() }))
     }
+    this.#givePlaceBack()
   }
 
   #complete(status: GrpcStatus): void {
-    this.#settle({
-      status,
-      outcome: "completed",
-      grpcStatus: status.code,
-      delivery: "flush",
-      at: this.#env.watchdog.now()
-    })
+    const at = this.#env.watchdog.now()
+    this.#settle({ status, outcome: "completed", grpcStatus: status.code, delivery: "flush", at })
   }
 
   #settle(end: StreamEnd): void {

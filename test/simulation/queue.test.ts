@@ -2,6 +2,7 @@ import { assert, describe } from "@effect/vitest"
 import { Effect } from "effect"
 import { Answer, Messages } from "../../src/testing.ts"
 import {
+  answers,
   arrived,
   assertAnswered,
   assertEnded,
@@ -126,6 +127,52 @@ describe("The places at the worker", () => {
       const during = yield* gateways(4, (n) => ({ request: { prompt: `during ${n}` } }))
       yield* pass("5 minutes")
       for (const call of [...before, ...during]) assertAnswered(call, 11)
+    })
+  )
+
+  story(
+    "are given back all at once when the worker dies: the queue waits for the next one, in its order",
+    {
+      worker: { answer: Answer.silence },
+      config: {
+        server: { max_worker_streams: 2 },
+        reload: { hold_on_disconnect_secs: 60 }
+      }
+    },
+    Effect.gen(function*() {
+      const calls = yield* gateways(202, (n) => ({ request: { prompt: `${n}` } }))
+      yield* pass("1 second")
+      assert.strictEqual(yield* figure("sidecar_streams_queued"), 200)
+      yield* worker("die")
+      yield* answers(Answer.tokens({ tokens: 1 }))
+      yield* pass("5 seconds")
+      assert.strictEqual(yield* figure("sidecar_streams_held"), 202)
+      yield* worker("come back")
+      yield* pass("2 minutes")
+      for (const call of calls) assertAnswered(call, 1)
+      const seen = yield* prompts
+      assert.deepStrictEqual(seen.slice(0, 2), ["0", "1"])
+      assert.deepStrictEqual(seen.slice(2).toSorted((a, b) => Number(a) - Number(b)), calls.map((_, n) => `${n}`))
+      assert.deepStrictEqual(
+        seen.slice(2).filter((prompt) => Number(prompt) > 1),
+        calls.slice(2).map((_, n) => `${n + 2}`)
+      )
+    })
+  )
+
+  story(
+    "may have a queue of any length when the worker dies",
+    {
+      worker: { answer: Answer.silence },
+      config: { server: { max_worker_streams: 1, max_concurrent_streams: 30_000, max_queued_streams: 30_000 } }
+    },
+    Effect.gen(function*() {
+      const calls = yield* gateways(10_000)
+      yield* pass("1 second")
+      yield* worker("die")
+      yield* pass("1 second")
+      yield* Effect.forEach(calls.slice(1), (call) => call.ended)
+      for (const call of calls.slice(1)) assertEnded(call, "UNAVAILABLE", "worker_disconnected", "with a retry hint")
     })
   )
 })
