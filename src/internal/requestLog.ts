@@ -11,6 +11,8 @@ export class RequestLog {
   /** Batches already given to the current call. */
   #sent = 0
   #keeps = true
+  /** Something was sent and is not kept. */
+  #lost = false
   #halfClosed = false
   /** Bytes that this log holds in memory. */
   bytes = 0
@@ -21,9 +23,9 @@ export class RequestLog {
     if (keepBytes === 0) this.#keeps = false
   }
 
-  /** Everything that came so far can be sent again. */
+  /** Everything that came so far can be sent again: it is kept, or has not been sent yet. */
   get replayable(): boolean {
-    return this.#keeps
+    return !this.#lost
   }
 
   /** The gateway has half-closed. */
@@ -37,7 +39,7 @@ export class RequestLog {
     if (this.#keeps || call === undefined) {
       this.#batches.push(batch)
       this.bytes += batch.length
-    }
+    } else this.#lost = true
     if (call === undefined) return this.bytes < Math.max(this.#keepBytes, batch.length)
     if (this.#keeps) this.#sent = this.#batches.length
     return call.write(batch)
@@ -66,6 +68,7 @@ export class RequestLog {
   }
 
   #drop(): void {
+    if (this.#sent > 0) this.#lost = true
     this.#batches.splice(0, this.#sent)
     this.#sent = 0
     this.bytes = 0
