@@ -180,12 +180,17 @@ const unjustified = (call: CallEvidence, evidence: Evidence, reason: string): st
       return plan.timeoutMillis !== undefined && lived >= plan.timeoutMillis - 2 ? undefined : `after ${lived} ms`
     case "worker_lost": {
       const attempt = last(call)
-      if (attempt === undefined || attempt.seen.end?.fate !== "broken") return "the link has not broken"
+      const tight = settings.reload.max_held_streams < evidence.calls.length ||
+        settings.reload.max_held_bytes < 10_000_000
+      // A link that is gone refuses a stream unseen; it waits for the next one, if there is room.
+      if (attempt === undefined || attempt.seen.end?.fate !== "broken") {
+        return tight
+          ? undefined
+          : "it was not at a worker"
+      }
       if (sentTokens(attempt) > 0) return undefined
-      const given = settings.reload.replay_max_bytes < call.request.length + 5 || (record?.replays ?? 0) > 0
-      const room = settings.reload.max_held_streams >= evidence.calls.length &&
-        settings.reload.max_held_bytes > 10_000_000
-      return given || !room ? undefined : "given up before the first token, without a second try"
+      const again = settings.reload.replay_max_bytes >= call.request.length + 5 && record?.replays === 0
+      return again && !tight ? "given up before the first token, without a second try" : undefined
     }
     case "truncated":
       return plan.script.end === "unfinished" && settings.server.require_end_of_stream ? undefined : plan.script.end
