@@ -8,8 +8,11 @@ export interface Waiting {
   release(): void
 }
 
-/** Streams let go at once, and the pause before the next ones: 400 a second, in the order of their arrival. */
-const RELEASE_AT_ONCE = 8
+/**
+ * Slow start: so many streams are let go first, after each pause twice as many. A fixed pace would never empty the room
+ * when streams arrive faster, since nobody overtakes those that wait.
+ */
+const FIRST_RELEASE = 8
 const RELEASE_PAUSE_MILLIS = 20
 
 /** Limits and ties of a waiting room. */
@@ -32,6 +35,7 @@ export class WaitingRoom implements Watched {
   readonly #waiting = new Set<Waiting>()
   #bytes = 0
   #releaseAt = Number.POSITIVE_INFINITY
+  #atOnce = FIRST_RELEASE
 
   constructor(options: WaitingRoomOptions) {
     this.#options = options
@@ -80,12 +84,14 @@ export class WaitingRoom implements Watched {
 
   due(now: number): void {
     this.#releaseAt = Number.POSITIVE_INFINITY
-    let left = RELEASE_AT_ONCE
+    let left = this.#atOnce
     for (const stream of this.#waiting) {
       if (left-- === 0 || !this.#options.isOpen()) break
       this.leave(stream)
       stream.release()
     }
-    if (this.#waiting.size > 0 && this.#options.isOpen()) this.#releaseAt = now + RELEASE_PAUSE_MILLIS
+    const goesOn = this.#waiting.size > 0 && this.#options.isOpen()
+    this.#atOnce = goesOn ? this.#atOnce * 2 : FIRST_RELEASE
+    if (goesOn) this.#releaseAt = now + RELEASE_PAUSE_MILLIS
   }
 }
