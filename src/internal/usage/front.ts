@@ -137,7 +137,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
   const gather: Effect.Effect<void> = Effect.suspend(() => {
     if (backend.lingerMillis === 0) return Effect.void
     if (!pending.urgent()) {
-      return Effect.raceFirst(Effect.sleep(lazyMillis), Effect.andThen(urgent.await, Effect.yieldNow))
+      return Effect.asVoid(Effect.timeoutOption(Effect.andThen(urgent.await, Effect.yieldNow), lazyMillis))
     }
     return lastEnds >= crowd ? Effect.sleep(backend.lingerMillis) : Effect.void
   })
