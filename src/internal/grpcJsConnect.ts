@@ -27,6 +27,8 @@ const optionsOf = (maxMessageBytes: number): grpc.ClientOptions => ({
   "grpc.enable_retries": 0,
   "grpc.service_config_disable_resolution": 1,
   "grpc.enable_channelz": 0,
+  // Its own second try, which nobody wants (see `holdSockets`), comes and goes while the first failure is dealt with.
+  "grpc.initial_reconnect_backoff_ms": 1,
   // The largest delay that a timer can have: never idle.
   "grpc.client_idle_timeout_ms": 2_147_483_647,
   "grpc.max_receive_message_length": maxMessageBytes,
@@ -34,31 +36,52 @@ const optionsOf = (maxMessageBytes: number): grpc.ClientOptions => ({
   "grpc.primary_user_agent": "cy-llm-sidecar"
 })
 
+/** The sockets of one attempt: of its client, however late grpc-js opens them. */
+interface Attempt {
+  readonly sockets: Array<net.Socket>
+  closed: boolean
+}
+
 /**
- * Makes a client and keeps hold of the socket that it opens. grpc-js gives up neither a connect nor a frozen peer's
- * calls; destroying the socket is the one thing that helps, and Node tells of it on a diagnostics channel.
+ * Keeps hold of the sockets that grpc-js opens: it gives up neither a connect nor a frozen peer's calls, and a client
+ * that was closed after a failed connect tries once more behind our back, a backoff later. Destroying the socket is the
+ * one thing that helps, and Node tells of it on a diagnostics channel.
  */
-const open = (path: string, maxMessageBytes: number) => {
-  const mine = new AsyncLocalStorage<true>()
-  const sockets: Array<net.Socket> = []
-  const onSocket = (message: unknown): void => {
-    if (mine.getStore() !== true || typeof message !== "object" || message === null || !("socket" in message)) return
-    if (message.socket instanceof net.Socket) sockets.push(message.socket)
-  }
-  diagnostics.subscribe("net.client.socket", onSocket)
-  const client = mine.run(true, () => {
+const holdSockets: Effect.Effect<AsyncLocalStorage<Attempt>, never, Scope.Scope> = Effect.map(
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const attempts = new AsyncLocalStorage<Attempt>()
+      const onSocket = (message: unknown): void => {
+        const attempt = attempts.getStore()
+        if (attempt === undefined || typeof message !== "object" || message === null || !("socket" in message)) return
+        const { socket } = message
+        if (!(socket instanceof net.Socket)) return
+        // Not from within `net.connect`, which brings a destroyed socket to life.
+        if (attempt.closed) queueMicrotask(() => socket.destroy())
+        else attempt.sockets.push(socket)
+      }
+      diagnostics.subscribe("net.client.socket", onSocket)
+      return { attempts, onSocket }
+    }),
+    ({ onSocket }) => Effect.sync(() => diagnostics.unsubscribe("net.client.socket", onSocket))
+  ),
+  ({ attempts }) => attempts
+)
+
+const open = (attempts: AsyncLocalStorage<Attempt>, path: string, maxMessageBytes: number) => {
+  const attempt: Attempt = { sockets: [], closed: false }
+  const client = attempts.run(attempt, () => {
     const client = new grpc.Client(`unix:${path}`, grpc.credentials.createInsecure(), optionsOf(maxMessageBytes))
     client.getChannel().getConnectivityState(true)
     return client
   })
   return {
     client,
-    alive: () => sockets.some((socket) => !socket.destroyed && socket.readable),
-    settled: () => diagnostics.unsubscribe("net.client.socket", onSocket),
+    alive: () => attempt.sockets.some((socket) => !socket.destroyed && socket.readable),
     close: () => {
-      diagnostics.unsubscribe("net.client.socket", onSocket)
+      attempt.closed = true
       client.close()
-      for (const socket of sockets) socket.destroy()
+      for (const socket of attempt.sockets) socket.destroy()
     }
   }
 }
@@ -109,23 +132,21 @@ const explain = (path: string): Effect.Effect<LinkError> =>
       Effect.succeed(new LinkError({ fault: "LinkBroken", detail: `${path} accepted and failed the connection` }))
   }))
 
-/** One attempt. Closing the scope closes the client and destroys its socket, whatever state they are in. */
-export const connect = (
-  path: string,
-  maxMessageBytes: number
-): Effect.Effect<Connected, LinkError, Scope.Scope> =>
-  Effect.gen(function*() {
+/** Makes attempts. Closing the scope of one closes its client and destroys its socket, whatever state they are in. */
+export const connector: Effect.Effect<
+  (path: string, maxMessageBytes: number) => Effect.Effect<Connected, LinkError, Scope.Scope>,
+  never,
+  Scope.Scope
+> = Effect.map(holdSockets, (attempts) =>
+  Effect.fnUntraced(function*(path: string, maxMessageBytes: number) {
     const fault = pathFault(path)
     if (fault !== undefined) return yield* fault
     const connection = yield* Effect.acquireRelease(
-      Effect.sync(() => open(path, maxMessageBytes)),
+      Effect.sync(() => open(attempts, path, maxMessageBytes)),
       (connection) => Effect.sync(connection.close)
     )
     const outcome = yield* settle(connection.client)
-    if (outcome === "ready") {
-      connection.settled()
-      return connection
-    }
+    if (outcome === "ready") return connection
     connection.close()
     return yield* yield* explain(path)
-  })
+  }))
