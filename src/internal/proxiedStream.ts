@@ -220,7 +220,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
       else this.fail(workerUnavailable(connection))
       // Last, so that those who wait for the place come into the waiting room behind it.
       this.#givePlaceBack()
-    } else if (room.size > 0 && !this.#hasWaited) this.#hold(this.#env.holdMillis)
+    } else if (room.keepsOrder && !this.#hasWaited) this.#hold(this.#env.holdMillis)
     else if (this.#place || places.tryTake()) {
       this.#place = true
       this.#open(link)

@@ -9,10 +9,11 @@ export interface Waiting {
 }
 
 /**
- * Slow start: so many streams are let go first, after each pause twice as many. A fixed pace would never empty the room
+ * Slow start: so many streams are let go first, after each pause a quarter more. A fixed pace would never empty the room
  * when streams arrive faster, since nobody overtakes those that wait.
  */
 const FIRST_RELEASE = 8
+const RELEASE_GROWTH = 1.25
 const RELEASE_PAUSE_MILLIS = 20
 
 /** Limits and ties of a waiting room. */
@@ -33,6 +34,8 @@ export interface WaitingRoomOptions {
 export class WaitingRoom implements Watched {
   readonly #options: WaitingRoomOptions
   readonly #waiting = new Set<Waiting>()
+  /** Those of them that nobody may overtake. */
+  readonly #inOrder = new Set<Waiting>()
   #bytes = 0
   #releaseAt = Number.POSITIVE_INFINITY
   #atOnce = FIRST_RELEASE
@@ -46,11 +49,20 @@ export class WaitingRoom implements Watched {
     return this.#waiting.size
   }
 
-  /** Takes a stream in; `false` when there is no place for it. */
+  /** New streams have to wait behind those that wait. */
+  get keepsOrder(): boolean {
+    return this.#inOrder.size > 0
+  }
+
+  /**
+   * Takes a stream in; `"after a pause"`: it is here to be sent again, while others may go on. `false` when there is no
+   * place for it.
+   */
   enter(stream: Waiting, release: "at once" | "after a pause" = "at once"): boolean {
     const { maxBytes, maxStreams } = this.#options
     if (this.#waiting.size >= maxStreams || this.#bytes + stream.heldBytes > maxBytes) return false
     this.#waiting.add(stream)
+    if (release === "at once") this.#inOrder.add(stream)
     this.#bytes += stream.heldBytes
     this.#options.onSize(this.#waiting.size)
     if (this.#options.isOpen()) this.open(release)
@@ -67,6 +79,7 @@ export class WaitingRoom implements Watched {
   /** The stream waits no more. */
   leave(stream: Waiting): void {
     if (!this.#waiting.delete(stream)) return
+    this.#inOrder.delete(stream)
     this.#bytes -= stream.heldBytes
     this.#options.onSize(this.#waiting.size)
   }
@@ -91,7 +104,7 @@ export class WaitingRoom implements Watched {
       stream.release()
     }
     const goesOn = this.#waiting.size > 0 && this.#options.isOpen()
-    this.#atOnce = goesOn ? this.#atOnce * 2 : FIRST_RELEASE
+    this.#atOnce = goesOn ? Math.ceil(this.#atOnce * RELEASE_GROWTH) : FIRST_RELEASE
     if (goesOn) this.#releaseAt = now + RELEASE_PAUSE_MILLIS
   }
 }
