@@ -8,6 +8,10 @@ import { connectFault, pathFault } from "./socketAddress.ts"
 
 /** Time in which somebody who accepted a connection and failed it says what he speaks. */
 const EXPLAIN_MILLIS = 500
+/** grpc-js's own backoff, 1 s by default: the try that nobody wants shall be over soon. */
+const BACKOFF_MILLIS = 1
+/** In this time a closed client has made its last try; a timer of {@link BACKOFF_MILLIS} fires first, however busy we are. */
+const LATE_SOCKET_MILLIS = 100
 /** The client's half of the HTTP/2 greeting: connection preface and an empty SETTINGS (RFC 9113 §3.4). */
 const GREETING = Buffer.concat([
   Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
@@ -27,8 +31,7 @@ const optionsOf = (maxMessageBytes: number): grpc.ClientOptions => ({
   "grpc.enable_retries": 0,
   "grpc.service_config_disable_resolution": 1,
   "grpc.enable_channelz": 0,
-  // Its own second try, which nobody wants (see `holdSockets`), comes and goes while the first failure is dealt with.
-  "grpc.initial_reconnect_backoff_ms": 1,
+  "grpc.initial_reconnect_backoff_ms": BACKOFF_MILLIS,
   // The largest delay that a timer can have: never idle.
   "grpc.client_idle_timeout_ms": 2_147_483_647,
   "grpc.max_receive_message_length": maxMessageBytes,
@@ -36,52 +39,40 @@ const optionsOf = (maxMessageBytes: number): grpc.ClientOptions => ({
   "grpc.primary_user_agent": "cy-llm-sidecar"
 })
 
-/** The sockets of one attempt: of its client, however late grpc-js opens them. */
-interface Attempt {
-  readonly sockets: Array<net.Socket>
-  closed: boolean
-}
-
 /**
- * Keeps hold of the sockets that grpc-js opens: it gives up neither a connect nor a frozen peer's calls, and a client
- * that was closed after a failed connect tries once more behind our back, a backoff later. Destroying the socket is the
- * one thing that helps, and Node tells of it on a diagnostics channel.
+ * Makes a client and keeps hold of the sockets that it opens. grpc-js gives up neither a connect nor a frozen peer's
+ * calls, and a client that was closed after a failed connect tries once more, a backoff later: behind our back, for good
+ * if it meets the next worker. Destroying the socket is the one thing that helps, and Node tells of it on a diagnostics
+ * channel.
  */
-const holdSockets: Effect.Effect<AsyncLocalStorage<Attempt>, never, Scope.Scope> = Effect.map(
-  Effect.acquireRelease(
-    Effect.sync(() => {
-      const attempts = new AsyncLocalStorage<Attempt>()
-      const onSocket = (message: unknown): void => {
-        const attempt = attempts.getStore()
-        if (attempt === undefined || typeof message !== "object" || message === null || !("socket" in message)) return
-        const { socket } = message
-        if (!(socket instanceof net.Socket)) return
-        // Not from within `net.connect`, which brings a destroyed socket to life.
-        if (attempt.closed) queueMicrotask(() => socket.destroy())
-        else attempt.sockets.push(socket)
-      }
-      diagnostics.subscribe("net.client.socket", onSocket)
-      return { attempts, onSocket }
-    }),
-    ({ onSocket }) => Effect.sync(() => diagnostics.unsubscribe("net.client.socket", onSocket))
-  ),
-  ({ attempts }) => attempts
-)
-
-const open = (attempts: AsyncLocalStorage<Attempt>, path: string, maxMessageBytes: number) => {
-  const attempt: Attempt = { sockets: [], closed: false }
-  const client = attempts.run(attempt, () => {
+const open = (path: string, maxMessageBytes: number) => {
+  const mine = new AsyncLocalStorage<true>()
+  const sockets: Array<net.Socket> = []
+  let closed = false
+  const onSocket = (message: unknown): void => {
+    if (mine.getStore() !== true || typeof message !== "object" || message === null || !("socket" in message)) return
+    const { socket } = message
+    if (!(socket instanceof net.Socket)) return
+    sockets.push(socket)
+    // Not from within `net.connect`, which brings a destroyed socket to life again.
+    if (closed) queueMicrotask(() => socket.destroy())
+  }
+  const deafen = () => diagnostics.unsubscribe("net.client.socket", onSocket)
+  diagnostics.subscribe("net.client.socket", onSocket)
+  const client = mine.run(true, () => {
     const client = new grpc.Client(`unix:${path}`, grpc.credentials.createInsecure(), optionsOf(maxMessageBytes))
     client.getChannel().getConnectivityState(true)
     return client
   })
   return {
     client,
-    alive: () => attempt.sockets.some((socket) => !socket.destroyed && socket.readable),
+    alive: () => sockets.some((socket) => !socket.destroyed && socket.readable),
+    settled: deafen,
     close: () => {
-      attempt.closed = true
+      if (!closed) setTimeout(deafen, LATE_SOCKET_MILLIS).unref()
+      closed = true
       client.close()
-      for (const socket of attempt.sockets) socket.destroy()
+      for (const socket of sockets) socket.destroy()
     }
   }
 }
@@ -132,21 +123,23 @@ const explain = (path: string): Effect.Effect<LinkError> =>
       Effect.succeed(new LinkError({ fault: "LinkBroken", detail: `${path} accepted and failed the connection` }))
   }))
 
-/** Makes attempts. Closing the scope of one closes its client and destroys its socket, whatever state they are in. */
-export const connector: Effect.Effect<
-  (path: string, maxMessageBytes: number) => Effect.Effect<Connected, LinkError, Scope.Scope>,
-  never,
-  Scope.Scope
-> = Effect.map(holdSockets, (attempts) =>
-  Effect.fnUntraced(function*(path: string, maxMessageBytes: number) {
+/** One attempt. Closing the scope closes the client and destroys its socket, whatever state they are in. */
+export const connect = (
+  path: string,
+  maxMessageBytes: number
+): Effect.Effect<Connected, LinkError, Scope.Scope> =>
+  Effect.gen(function*() {
     const fault = pathFault(path)
     if (fault !== undefined) return yield* fault
     const connection = yield* Effect.acquireRelease(
-      Effect.sync(() => open(attempts, path, maxMessageBytes)),
+      Effect.sync(() => open(path, maxMessageBytes)),
       (connection) => Effect.sync(connection.close)
     )
     const outcome = yield* settle(connection.client)
-    if (outcome === "ready") return connection
+    if (outcome === "ready") {
+      connection.settled()
+      return connection
+    }
     connection.close()
     return yield* yield* explain(path)
-  }))
+  })

@@ -1,6 +1,6 @@
 import * as grpc from "@grpc/grpc-js"
 import { Clock, Deferred, Effect, Exit, Layer, type Scope } from "effect"
-import { type Connected, connector } from "../internal/grpcJsConnect.ts"
+import { connect, type Connected } from "../internal/grpcJsConnect.ts"
 import { identity } from "../internal/grpcJsMessages.ts"
 import { toGrpcJs } from "../internal/grpcJsMetadata.ts"
 import { endUnsent } from "../internal/grpcJsStatus.ts"
@@ -44,14 +44,10 @@ const start = (client: grpc.Client, { metadata, path, timeoutMillis }: CallStart
   }
 }
 
-const makeLink = (
-  connect: Effect.Effect<Connected, LinkError, Scope.Scope>,
-  path: string,
-  maxMessageBytes: number
-): Effect.Effect<WorkerLink, LinkError, Scope.Scope> =>
+const makeLink = (path: string, maxMessageBytes: number): Effect.Effect<WorkerLink, LinkError, Scope.Scope> =>
   Effect.gen(function*() {
     const now = monotonicMillis(yield* Clock.Clock)
-    const connected = yield* connect
+    const connected = yield* connect(path, maxMessageBytes)
     const gone = watchGone(connected, path)
     let heardAt = now()
     let openCalls = 0
@@ -94,9 +90,8 @@ export const layer: Layer.Layer<WorkerChannel, never, SidecarConfig> = Layer.eff
   Effect.gen(function*() {
     const { server } = yield* SidecarConfig
     const path = socketPath(server.worker_uds)
-    const connect = (yield* connector)(path, server.max_message_bytes)
     return WorkerChannel.of({
-      dial: makeLink(connect, path, server.max_message_bytes),
+      dial: makeLink(path, server.max_message_bytes),
       addressChanges: socketWatch(path),
       address: `unix://${path}`
     })
