@@ -55,7 +55,6 @@ twin({
   name: "two places at the worker: the others wait, lower priority numbers first, one too many is refused",
   settings: { server: { max_worker_streams: 2, max_queued_streams: 4, queue_timeout_secs: 3600 } },
   tell: async (stage) => {
-    const order: Array<string> = []
     const [first, second] = [stage.gateway("first"), stage.gateway("second")]
     const atFirst = await stage.atWorker("first")
     const atSecond = await stage.atWorker("second")
@@ -67,7 +66,6 @@ twin({
     await first.ended()
     for (const name of ["1", "3", "3 again"]) {
       const at = await stage.atWorker(name)
-      order.push(name)
       finish(at)
       await later.find((call) => call.name === name)?.ended()
     }
