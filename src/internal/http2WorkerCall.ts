@@ -90,14 +90,16 @@ export class Http2WorkerCall implements WorkerCall {
   }
 
   write(batch: FrameBatch): boolean {
-    if (this.#over || this.#halfClosed || this.#stream === undefined || this.#stream.destroyed) return true
-    return this.#stream.write(batch)
+    const stream = this.#stream
+    // A write on a stream that was reset would destroy it, and with it what it has not handed over yet.
+    if (this.#over || this.#halfClosed || stream === undefined || stream.closed || stream.destroyed) return true
+    return stream.write(batch)
   }
 
   halfClose(): void {
     if (this.#halfClosed) return
     this.#halfClosed = true
-    if (this.#stream !== undefined && !this.#stream.destroyed) this.#stream.end()
+    if (this.#stream !== undefined && !this.#stream.closed && !this.#stream.destroyed) this.#stream.end()
   }
 
   resume(): void {
@@ -189,8 +191,8 @@ export class Http2WorkerCall implements WorkerCall {
     this.#over = true
     const stream = this.#stream
     if (stream !== undefined && !stream.destroyed) {
-      // The worker is done: our half of the stream closes too.
-      if (!this.#sourceEnded) stream.close(CANCEL)
+      // The worker is done: our half closes too, and does not wait for a window that nobody opens any more.
+      if (!this.#sourceEnded || stream.writableLength > 0) stream.close(CANCEL)
       else if (!this.#halfClosed) stream.end()
     }
     this.#listener.onEnd(end)

@@ -416,6 +416,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
       this.tally.replays++
       metrics.replayed()
     }
+    this.#log.rewind()
     // By way of the waiting room, whose pause gives the status time to learn that the link is gone.
     this.#wait("held", holdMillis)
     this.#heldBytes = this.#log.bytes

@@ -61,6 +61,11 @@ export class RequestLog {
     return room
   }
 
+  /** The call is over and there will be another: nothing has been sent on that one. */
+  rewind(): void {
+    this.#sent = 0
+  }
+
   /** Gives up the right to send again; what was not sent yet still waits. */
   forget(): void {
     this.#keeps = false

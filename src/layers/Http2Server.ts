@@ -37,12 +37,16 @@ const SESSION_OPTIONS: http2.SecureServerOptions = {
 const isLoopback = (address: string): boolean =>
   address === "::1" || address.startsWith("127.") || address.startsWith("::ffff:127.")
 
-/** With mutual TLS every gateway that gets this far has shown a certificate of ours. */
-const peerOf = (socket: net.Socket, mutualTls: boolean): ServerCall["peer"] => {
+/**
+ * Who is at the other end. Of a TCP connection that is already reset, Node knows no address: nobody trusts that one.
+ * With mutual TLS every gateway that gets this far has shown a certificate of ours.
+ */
+const peerOf = (socket: net.Socket, kind: "unix" | "tcp", mutualTls: boolean): ServerCall["peer"] => {
+  if (kind === "unix") return { address: "unix", trusted: true }
   const address = socket.remoteAddress
   return {
-    address: address === undefined ? "unix" : `${address}:${socket.remotePort}`,
-    trusted: mutualTls || address === undefined || isLoopback(address)
+    address: address === undefined ? "gone" : `${address}:${socket.remotePort}`,
+    trusted: mutualTls || (address !== undefined && isLoopback(address))
   }
 }
 
@@ -68,14 +72,19 @@ const refuseHttp = (stream: http2.ServerHttp2Stream, status: number): void => {
   stream.close(0)
 }
 
-const pingForever = (session: http2.ServerHttp2Session): NodeJS.Timeout => {
+/** Asks now and then whether the gateway is still there, until the session closes. */
+const keepAlive = (session: http2.ServerHttp2Session): void => {
+  let dead: NodeJS.Timeout | undefined
   const timer = setInterval(() => {
     if (session.destroyed) return
-    const dead = setTimeout(() => session.destroy(), KEEPALIVE_TIMEOUT_MILLIS)
+    clearTimeout(dead)
+    dead = setTimeout(() => session.destroy(), KEEPALIVE_TIMEOUT_MILLIS)
     session.ping(() => clearTimeout(dead))
-    session.once("close", () => clearTimeout(dead))
   }, KEEPALIVE_MILLIS)
-  return timer
+  session.once("close", () => {
+    clearInterval(timer)
+    clearTimeout(dead)
+  })
 }
 
 const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | SidecarRoutes | Scope.Scope> = Effect.gen(
@@ -97,7 +106,7 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
 
     const onStream = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void => {
       const peer = stream.session === undefined ? undefined : sessions.get(stream.session)
-      if (stream.destroyed || peer === undefined) return
+      if (stream.destroyed || stream.closed || peer === undefined) return
       if (headers[":method"] !== "POST") return refuseHttp(stream, 405)
       if (!/^application\/grpc(?:$|[+;])/.test(headers["content-type"] ?? "")) return refuseHttp(stream, 415)
       const path = headers[":path"] ?? ""
@@ -123,15 +132,16 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
     server.on("sessionError", () => {
       // The session's "close" follows; its streams hear it.
     })
+    /** Whose connection the server makes a session of right now. */
+    let arriving: ServerCall["peer"] = { address: "unknown", trusted: false }
     server.on("session", (session) => {
-      sessions.set(session, peerOf(session.socket, mutualTls))
+      sessions.set(session, arriving)
       idle.closeUnsafe()
       const preface = setTimeout(() => session.destroy(), PREFACE_MILLIS)
       session.once("remoteSettings", () => clearTimeout(preface))
-      const keepalive = pingForever(session)
+      keepAlive(session)
       session.once("close", () => {
         clearTimeout(preface)
-        clearInterval(keepalive)
         sessions.delete(session)
         if (sessions.size === 0) idle.openUnsafe()
       })
@@ -143,19 +153,24 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
       })
     )
 
-    const secure = yield* tlsServer(config, (socket) => {
+    const arrive = (socket: net.Socket, kind: "unix" | "tcp"): void => {
       socket.on("error", () => socket.destroy())
+      arriving = peerOf(socket, kind, mutualTls)
       server.emit("connection", socket)
-    })
-    const onConnection = (socket: net.Socket): void => {
-      socket.on("error", () => socket.destroy())
-      if (sessions.size >= MAX_CONNECTIONS || !accepting) return void socket.destroy()
-      if (secure === undefined) server.emit("connection", socket)
-      else secure.emit("connection", socket)
     }
 
     const addresses = typeof config.bind_addr === "string" ? [config.bind_addr] : config.bind_addr
-    const listeners = yield* Effect.forEach(addresses, (address) => listen(address, onConnection))
+    const listeners = yield* Effect.forEach(addresses, (address) =>
+      Effect.gen(function*() {
+        const kind = address.startsWith("unix:") ? "unix" : "tcp"
+        const secure = yield* tlsServer(config, (socket) => arrive(socket, kind))
+        return yield* listen(address, (socket) => {
+          socket.on("error", () => socket.destroy())
+          if (sessions.size >= MAX_CONNECTIONS || !accepting) socket.destroy()
+          else if (secure === undefined) arrive(socket, kind)
+          else secure.emit("connection", socket)
+        })
+      }))
     for (const { address } of listeners) {
       yield* Effect.logInfo("gRPC server listening").pipe(Effect.annotateLogs({ address }))
     }
