@@ -10,11 +10,25 @@ export * as Sidecar from "./layers/Sidecar.ts"
 export * as TomlConfig from "./layers/TomlConfig.ts"
 /** The log as the daemon writes it; leave it out to keep your application's own. */
 export * as Logging from "./layers/Logging.ts"
-/** The wires, to replace one by one. */
+/** The wires; `GrpcJsServer.addTo` adds the sidecar to a grpc-js server that you already have. */
 export * as GrpcJsServer from "./layers/GrpcJsServer.ts"
 export * as GrpcJsWorkerChannel from "./layers/GrpcJsWorkerChannel.ts"
 export * as Http2Server from "./layers/Http2Server.ts"
 export * as Http2WorkerChannel from "./layers/Http2WorkerChannel.ts"
+/** What the servers answer, method by method. */
+export * as Routes from "./layers/SidecarRoutes.ts"
+/** The parts below, to replace one by one. */
+export * as BillingReporter from "./layers/BillingReporter.ts"
+export * as Drain from "./layers/Drain.ts"
+export * as HttpBillingSink from "./layers/HttpBillingSink.ts"
+export * as JournalMeter from "./layers/JournalMeter.ts"
+export * as MemoryJournal from "./layers/MemoryJournal.ts"
+export * as OpsHttpServer from "./layers/OpsHttp.ts"
+export * as PromMetrics from "./layers/PromMetrics.ts"
+export * as ReplayingProxy from "./layers/ReplayingProxy.ts"
+export * as SqliteJournal from "./layers/SqliteJournal.ts"
+export * as SupervisedConnection from "./layers/SupervisedConnection.ts"
+export * as Tracing from "./layers/Tracing.ts"
 
 export * from "./services/BillingSink.ts"
 export * from "./services/GrpcServer.ts"

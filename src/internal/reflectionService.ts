@@ -6,6 +6,7 @@ import type { CallHandler } from "../services/GrpcServer.ts"
 import * as Status from "../services/Status.ts"
 import type { Status as GrpcStatus } from "../services/Wire.ts"
 import { bidi } from "./bidi.ts"
+import { withMapEntryNames } from "./mapEntries.ts"
 import type { UnaryOptions } from "./unary.ts"
 
 export const REFLECTION_SERVICES = [
@@ -67,6 +68,16 @@ const load = async (): Promise<ReadonlyMap<string, Respond>> => {
     resolve("@grpc/reflection/build/proto/grpc/reflection/v1/reflection.proto"),
     resolve("@grpc/reflection/build/proto/grpc/reflection/v1alpha/reflection.proto")
   ], { keepCase: true, longs: String, enums: String, defaults: true, oneofs: true })
+  const files = new Map<Buffer, Buffer>()
+  const checked = (file: Buffer): Buffer => {
+    const known = files.get(file) ?? Buffer.from(withMapEntryNames(file))
+    files.set(file, known)
+    return known
+  }
+  for (const definition of Object.values(definitions)) {
+    if (!Array.isArray(definition.fileDescriptorProtos)) continue
+    definition.fileDescriptorProtos = definition.fileDescriptorProtos.map(checked)
+  }
   const hosted = new Map<string, Respond>()
   new ReflectionService(definitions).addToServer({
     addService: (service, implementation) => {

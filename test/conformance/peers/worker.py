@@ -39,7 +39,15 @@ def predict(requests, context):
     plan = json.loads(prompt.split("\n", 1)[0])
     mark = plan.get("mark", "")
     gone = threading.Event()
-    context.add_callback(gone.set)
+    finished = threading.Event()
+
+    # Said here and not below: grpcio drops a generator whose call is cancelled while a message of it is being sent.
+    def ended():
+        gone.set()
+        if not finished.is_set() and not plan.get("quiet"):
+            say("cancelled", mark=mark, at=time.monotonic())
+
+    context.add_callback(ended)
     if not plan.get("quiet"):
         say(
             "call",
@@ -60,9 +68,8 @@ def predict(requests, context):
     if plan.get("hang"):
         gone.wait(60)
     if gone.is_set():
-        if not plan.get("quiet"):
-            say("cancelled", mark=mark, at=time.monotonic())
         return
+    finished.set()
     if plan.get("end", True):
         yield wire.token(count, "", end=True)
     if plan.get("trailers"):
