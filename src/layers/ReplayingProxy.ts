@@ -223,8 +223,9 @@ const make: Effect.Effect<
       Effect.andThen(logEnd(stream))
     )
 
+  // Uninterruptible but for the stream itself: whatever is counted here, `finish` takes back.
   const predict = (call: ServerCall): Effect.Effect<void> =>
-    Effect.suspend(() => {
+    Effect.uninterruptibleMask((restore) => {
       metrics.streamStarted()
       const { bytes, metadata } = pass(call.metadata)
       const refused = refusal() ?? tooLarge(bytes)
@@ -239,7 +240,7 @@ const make: Effect.Effect<
       streams.add(stream)
       idle.closeUnsafe()
       const carried = breaker.isWatchful() && connection.link() !== undefined ? carryGuarded(stream) : carry(stream)
-      return Effect.ensuring(carried, finish(stream, span))
+      return Effect.ensuring(restore(carried), finish(stream, span))
     })
 
   const passthrough = (call: ServerCall): Effect.Effect<void> =>
