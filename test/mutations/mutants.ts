@@ -132,7 +132,7 @@ export const mutants: ReadonlyArray<Mutant> = [
       find: "monotonic() - session.connectedAt >= stableMillis",
       replace: "stableMillis > 0"
     }],
-    found: ["the worker is dialled and asked no more often than the settings say"]
+    found: ["the worker is dialled again after a wait, unless it said GOAWAY or its address has changed"]
   },
   {
     name: "forgets to write the end of a stream that was cancelled",
@@ -142,5 +142,32 @@ export const mutants: ReadonlyArray<Mutant> = [
       replace: "return stream.end === undefined || stream.end.outcome === \"cancelled\" ? Effect.void : meter.close("
     }],
     found: ["one usage record for each admitted stream"]
+  },
+  {
+    name: "lets connection headers of a gateway pass to the worker",
+    edits: [{
+      file: "src/internal/metadata.ts",
+      find: "  !NEVER.has(key) && KEY.test(key)",
+      replace: "  KEY.test(key)"
+    }],
+    found: ["only metadata that may pass reaches the worker, within its limit"]
+  },
+  {
+    name: "takes new streams while it drains",
+    edits: [{
+      file: "src/layers/ReplayingProxy.ts",
+      find: "    if (draining) return new E.Draining({ delivered: 0 })\n    const limit",
+      replace: "    const limit"
+    }],
+    found: ["a sidecar that drains takes no new streams"]
+  },
+  {
+    name: "loses the deadline of a call that it only carries",
+    edits: [{
+      file: "src/internal/passthroughCall.ts",
+      find: "    this.#watchdog.add(this)\n",
+      replace: ""
+    }],
+    found: ["a deadline is kept, whatever the gateway reads", "every stream ends, and the sidecar's work for it"]
   }
 ]

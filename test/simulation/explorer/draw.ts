@@ -102,7 +102,10 @@ const behaviours: readonly [Behaviour, ...ReadonlyArray<Behaviour>] = [
   (chance) => ({ paddingBytes: chance.skewed(100, 20_000) }),
   (chance) => ({ halfClose: chance.pick(["at the end", "never"]) }),
   (chance) => ({ priority: chance.int(-3, 9) }),
-  () => ({ notice: true })
+  () => ({ notice: true }),
+  () => ({ odd: true }),
+  // It has no limits of its own but the caller's.
+  (chance) => ({ foreign: true, timeoutMillis: chance.skewed(10, 60_000) })
 ]
 
 const drawCalls = (chance: Chance, lengthMillis: number): ReadonlyArray<Call> => {
@@ -125,6 +128,8 @@ const drawCalls = (chance: Chance, lengthMillis: number): ReadonlyArray<Call> =>
         windowBytes: 65_536,
         halfClose: "at once",
         notice: false,
+        odd: false,
+        foreign: false,
         ...odd
       })
     }

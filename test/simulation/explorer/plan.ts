@@ -36,6 +36,10 @@ export interface Call {
   readonly windowBytes: number
   readonly halfClose: "at once" | "at the end" | "never"
   readonly notice: boolean
+  /** Its metadata is full of what must not pass. */
+  readonly odd: boolean
+  /** Not StreamPredict but a method that the sidecar gives no meaning. */
+  readonly foreign: boolean
 }
 
 /** What is done to the sidecar itself. */
@@ -89,7 +93,9 @@ const callWords = (call: Call, n: number): string => {
     ...(call.cancelAfterMessages === undefined ? [] : [`cancels after ${call.cancelAfterMessages} messages`]),
     ...(call.windowBytes === 65_536 ? [] : [`window ${call.windowBytes} bytes`]),
     ...(call.halfClose === "at once" ? [] : [`half-closes ${call.halfClose}`]),
-    ...(call.notice ? ["asks for a notice"] : [])
+    ...(call.notice ? ["asks for a notice"] : []),
+    ...(call.odd ? ["odd metadata"] : []),
+    ...(call.foreign ? ["another method"] : [])
   ]
   return `at ${seconds(call.atMillis)}: gateway ${n}: ${parts.join(", ")}${readerWords(call.reader)}`
 }

@@ -8,6 +8,7 @@ import {
   type UsageBalance,
   UsageJournal,
   type UsageRecord,
+  type Wire,
   WorkerConnection,
   type WorkerState
 } from "../../../src/index.ts"
@@ -68,7 +69,10 @@ export interface Sample {
 export interface Evidence {
   readonly plan: Plan
   readonly settings: Settings
+  /** The StreamPredict calls. */
   readonly calls: ReadonlyArray<CallEvidence>
+  /** Those of a method that the sidecar gives no meaning. */
+  readonly foreign: ReadonlyArray<CallEvidence>
   /** Calls made after the healing, one after the other. */
   readonly late: ReadonlyArray<CallEvidence>
   readonly history: ReadonlyArray<{ readonly at: number; readonly state: WorkerState }>
@@ -100,6 +104,9 @@ export interface Played {
 }
 
 const SECOND = 1000
+
+/** A method of another service. */
+const FOREIGN = "/cy.llm.AiTraining/StreamProgress"
 
 /** The texts that a call's tokens have: unlike those of any other call. */
 export const tokenTexts = (traceId: string, count: number): ReadonlyArray<string> =>
@@ -184,9 +191,25 @@ const requestOf = (call: Call, traceId: string): Uint8Array =>
     ...(call.paddingBytes > 0 ? { extra: { padding: "x".repeat(call.paddingBytes) } } : {})
   })
 
+/** What a gateway's library or an attacker may send along; some of it would break the worker's connection. */
+const ODD_METADATA: Wire.Metadata = {
+  "http2-settings": "x",
+  connection: "keep-alive",
+  te: "trailers",
+  "grpc-timeout": "1S",
+  "content-type": "application/grpc",
+  authorization: ["Bearer a", "Bearer b"],
+  "x-line": "a\nb",
+  "x-name": "名",
+  "X-Upper": "x",
+  "x-kept": "kept",
+  "x-some": ["1", "2"]
+}
+
 const gatewayOptions = (call: Call, message: Uint8Array): ScriptedGateway.GatewayOptions => ({
   messages: [message],
-  ...(call.notice ? { metadata: { "cy-notice": "message" } } : {}),
+  ...(call.foreign ? { path: FOREIGN } : {}),
+  metadata: { ...(call.notice ? { "cy-notice": "message" } : {}), ...(call.odd ? ODD_METADATA : {}) },
   ...(call.timeoutMillis === undefined ? {} : { timeoutMillis: call.timeoutMillis }),
   ...(call.cancelAfterMillis === undefined ? {} : { cancelAfter: call.cancelAfterMillis }),
   ...(call.vanishAfterMillis === undefined ? {} : { vanishAfter: call.vanishAfterMillis }),
@@ -209,9 +232,11 @@ export const connectWithinMillis = (plan: Plan, settings: Settings): number => {
 
 /** By when every stream must have ended: the sum of all limits. */
 const quietWithinMillis = (plan: Plan, { reload, server }: Settings): number => {
+  // A model that loads says so once a second.
+  const loading = plan.timeline.reduce((sum, { action }) => sum + (action._tag === "Reload" ? action.seconds : 0), 0)
   const slowest = plan.calls.reduce((most, { reader, script }) => {
     const reading = reader !== "eager" && "everyMillis" in reader ? reader.everyMillis : 0
-    const frames = script.tokens + script.notices + 2
+    const frames = script.tokens + script.notices + loading + 2
     return Math.max(most, frames * (reading + script.everyMillis) + script.firstAfterMillis)
   }, 0)
   const waits = server.first_token_timeout_secs + server.stream_idle_timeout_secs + server.slow_reader_timeout_secs +
@@ -238,7 +263,9 @@ const DEFAULT_CALL: Call = {
   reader: "eager",
   windowBytes: 65_536,
   halfClose: "at once",
-  notice: false
+  notice: false,
+  odd: false,
+  foreign: false
 }
 
 const program = (plan: Plan, settings: Settings, now: () => number, onWorld: (links: () => number) => void) =>
@@ -253,6 +280,7 @@ const program = (plan: Plan, settings: Settings, now: () => number, onWorld: (li
     onWorld(worker.openLinks)
     const sent = new Map<number, Array<FrameKind>>()
     yield* worker.answer(answering(sent))
+    yield* worker.answerAt(FOREIGN, answering(sent))
 
     const history: Array<{ at: number; state: WorkerState }> = [{ at: now(), state: connection.current() }]
     yield* Effect.acquireRelease(
@@ -279,7 +307,7 @@ const program = (plan: Plan, settings: Settings, now: () => number, onWorld: (li
         )
       )
       const waiting = opened
-        .filter(({ seen, traceId }) => seen.handledAt === undefined && !atWorker.has(traceId))
+        .filter(({ plan, seen, traceId }) => seen.handledAt === undefined && !plan.foreign && !atWorker.has(traceId))
         .map(({ request }) => request.length + 5)
         .sort((a, b) => a - b)
       const held = gauge("sidecar_streams_held")
@@ -299,7 +327,8 @@ const program = (plan: Plan, settings: Settings, now: () => number, onWorld: (li
       const stateBefore = connection.current()
       const inFlightBefore = proxy.inFlight()
       const drainingBefore = proxy.draining()
-      const gateway = yield* ScriptedGateway.open(gatewayOptions(call, request))
+      const handler = call.foreign ? proxy.passthrough : proxy.predict
+      const gateway = yield* ScriptedGateway.openOn(handler, gatewayOptions(call, request))
       const stateStood = connection.current()._tag === stateBefore._tag && proxy.draining() === drainingBefore
       opened.push({
         plan: call,
@@ -358,7 +387,8 @@ const program = (plan: Plan, settings: Settings, now: () => number, onWorld: (li
     const connectedAt = connection.current()._tag === "Connected" ? now() : undefined
 
     const quiet = now() + quietWithinMillis(plan, settings)
-    while (proxy.inFlight() > 0 && now() < quiet) {
+    const busy = () => proxy.inFlight() > 0 || opened.some(({ seen }) => seen.handledAt === undefined)
+    while (busy() && now() < quiet) {
       yield* Effect.sleep(SECOND)
       look()
     }
@@ -382,7 +412,8 @@ const program = (plan: Plan, settings: Settings, now: () => number, onWorld: (li
       yield* Effect.orDie(journal.settle(batch.batchId, { _tag: "Acknowledged" }))
     }
     const attempts = new Map<string, Array<Attempt>>()
-    for (const seen of worker.streams()) {
+    const streams = worker.calls().filter(({ path }) => path === ScriptedWorker.STREAM_PREDICT || path === FOREIGN)
+    for (const seen of streams) {
       const request = seen.requests[0]
       // A call that the link refused had no request yet; it is in the trace, and it counts for nobody.
       if (request === undefined) continue
@@ -398,7 +429,8 @@ const program = (plan: Plan, settings: Settings, now: () => number, onWorld: (li
     const evidence: Evidence = {
       plan,
       settings,
-      calls: opened.slice(0, first).map(evidenceOf),
+      calls: opened.slice(0, first).filter((call) => !call.plan.foreign).map(evidenceOf),
+      foreign: opened.slice(0, first).filter((call) => call.plan.foreign).map(evidenceOf),
       late: opened.slice(first).map(evidenceOf),
       history,
       samples,
@@ -409,7 +441,7 @@ const program = (plan: Plan, settings: Settings, now: () => number, onWorld: (li
       balance: yield* journal.balance,
       records,
       dials: worker.dials(),
-      healthCalls: worker.calls().length - worker.streams().length,
+      healthCalls: worker.calls().length - streams.length,
       events: [...recorder.events()],
       trace: recorder.format(),
       endedAt: now()

@@ -38,6 +38,7 @@ const simplerCall = (call: Call): ReadonlyArray<Call> => {
     { ...call, priority: 0 },
     { ...call, halfClose: "at once" },
     { ...call, notice: false },
+    { ...call, odd: false },
     { ...rest },
     ...Object.keys(ends).map((key) => ({ ...rest, ...ends, [key]: undefined }))
   ]

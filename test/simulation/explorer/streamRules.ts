@@ -39,13 +39,13 @@ const AT_THE_DOOR = new Set([
   "circuit_open"
 ])
 
-const reasonOf = ({ seen }: CallEvidence): string | undefined => {
+export const reasonOf = ({ seen }: CallEvidence): string | undefined => {
   const reason = seen.status?.metadata["cy-reason"]
   return typeof reason === "string" ? reason : undefined
 }
 
 /** The messages that the gateway got, by what they are. */
-const read = ({ seen, traceId }: CallEvidence) => {
+export const read = ({ seen, traceId }: CallEvidence) => {
   const kinds = seen.replies.map(({ chunk, endOfStream }) =>
     endOfStream
       ? "end"
@@ -64,19 +64,19 @@ const read = ({ seen, traceId }: CallEvidence) => {
 
 const isEager = ({ plan }: CallEvidence): boolean => plan.reader === "eager"
 
-const sentTokens = (attempt: Attempt): number => attempt.frames.filter((kind) => kind === "token").length
+export const sentTokens = (attempt: Attempt): number => attempt.frames.filter((kind) => kind === "token").length
 
 /** The last time the stream was at a worker. */
-const last = ({ attempts }: CallEvidence): Attempt | undefined => attempts.at(-1)
+export const last = ({ attempts }: CallEvidence): Attempt | undefined => attempts.at(-1)
 
 /** The moment at which it was over for the sidecar. */
-const overAt = ({ seen }: CallEvidence): number => Math.min(seen.handledAt ?? Infinity, seen.endedAt ?? Infinity)
+export const overAt = ({ seen }: CallEvidence): number => Math.min(seen.handledAt ?? Infinity, seen.endedAt ?? Infinity)
 
 /** Where fibers yield anywhere, a gateway may leave before the sidecar's handler has taken its first step. */
 export const mayBeUnseen = ({ attempts, records, seen }: CallEvidence, { machine }: Plan): boolean =>
   machine.yields > 0 && seen.left !== undefined && attempts.length === 0 && records.length === 0
 
-const rule = (name: string, broken: StreamRule["broken"]): StreamRule => ({ rule: name, broken })
+export const rule = (name: string, broken: StreamRule["broken"]): StreamRule => ({ rule: name, broken })
 
 /** A refusal's hint must be there for these reasons. */
 const HINTED = new Set([
@@ -151,7 +151,8 @@ const unjustified = (call: CallEvidence, evidence: Evidence, reason: string): st
       const most = Math.max(0, ...near.map(({ held }) => held))
       const bytes = Math.max(0, ...near.map(({ mostBytes }) => mostBytes))
       // It came out of the queue, or from a broken link: nobody looked at the gauges then.
-      if (settings.server.max_worker_streams > 0 || lived > SLACK || call.attempts.length > 0) {
+      const unseen = settings.server.max_worker_streams > 0 || evidence.plan.machine.yields > 0
+      if (unseen || lived > SLACK || call.attempts.length > 0) {
         const all = evidence.calls.reduce((sum, { request }) => sum + request.length + 5, 0)
         return evidence.calls.length > max_held_streams || all > max_held_bytes ? undefined : "there is room for all"
       }
@@ -211,7 +212,8 @@ const unjustified = (call: CallEvidence, evidence: Evidence, reason: string): st
   }
 }
 
-export const all: ReadonlyArray<StreamRule> = [
+/** What must hold for a call of any method. */
+export const anyCall: ReadonlyArray<StreamRule> = [
   rule("every stream ends, and the sidecar's work for it", (call, evidence) => {
     const { plan, seen } = call
     if (seen.handledAt === undefined && !mayBeUnseen(call, evidence.plan)) return "its handler still runs"
@@ -227,6 +229,76 @@ export const all: ReadonlyArray<StreamRule> = [
     const wrong = tokens.findIndex((token, n) => token !== wanted[n])
     return wrong < 0 ? undefined : `token ${wrong} is ${tokens[wrong]}, not ${wanted[wrong]}`
   }),
+
+  rule("every token that came before the worker's end is delivered before the status", (call) => {
+    const attempt = last(call)
+    const { seen } = call
+    if (attempt === undefined || seen.status === undefined || attempt.seen.end === undefined) return undefined
+    if (attempt.seen.end.fate === "cancelled" || seen.abandoned > 0) return undefined
+    const { tokens } = read(call)
+    return tokens.length === sentTokens(attempt) ? undefined : `${tokens.length} of ${sentTokens(attempt)} tokens`
+  }),
+
+  rule("the worker gets the request byte for byte, each time, and the half-close with it", (call) => {
+    for (const { seen } of call.attempts) {
+      const [request, ...more] = seen.requests
+      if (more.length > 0) return `${more.length} messages too many`
+      if (request === undefined || Buffer.compare(request, call.request) !== 0) return "other bytes"
+      if (call.plan.halfClose === "at once" && seen.halfClosedAt === undefined) return "no half-close"
+    }
+    return undefined
+  }),
+
+  rule("the metadata of an attempt has the deadline that is left", (call) => {
+    const { timeoutMillis } = call.plan
+    for (const { seen } of call.attempts) {
+      if ((seen.timeoutMillis === undefined) !== (timeoutMillis === undefined)) return String(seen.timeoutMillis)
+      if (timeoutMillis === undefined || seen.timeoutMillis === undefined) continue
+      const left = timeoutMillis - (seen.arrivedAt - call.seen.startedAt)
+      if (Math.abs(seen.timeoutMillis - Math.max(1, left)) > 2) return `${seen.timeoutMillis} ms, ${left} ms are left`
+    }
+    return undefined
+  }),
+
+  rule("a stream that is over is over at the worker, too, and comes there no more", (call) => {
+    const at = overAt(call)
+    for (const { seen } of call.attempts) {
+      if (seen.arrivedAt > at) return `it came to the worker ${seen.arrivedAt - at} ms after its end`
+      if (seen.end === undefined) return "the worker still works for it"
+      if (seen.end.at > at + SLACK) return `its worker call ended ${seen.end.at - at} ms later`
+    }
+    return undefined
+  }),
+
+  rule("a deadline is kept, whatever the gateway reads", (call) => {
+    const { timeoutMillis } = call.plan
+    if (timeoutMillis === undefined) return undefined
+    const late = (call.seen.handledAt ?? Infinity) - call.seen.startedAt - timeoutMillis
+    return late <= SLACK ? undefined : `${late} ms late`
+  }),
+
+  rule("a gateway's leaving ends the work for it at once", (call, { plan }) => {
+    if (call.seen.left === undefined || mayBeUnseen(call, plan)) return undefined
+    const late = (call.seen.handledAt ?? Infinity) - (call.seen.endedAt ?? 0)
+    return late <= SLACK ? undefined : `${late} ms later`
+  }),
+
+  rule("only metadata that may pass reaches the worker, within its limit", (call, { settings }) => {
+    for (const { seen } of call.attempts) {
+      const kept = { "x-kept": "kept", authorization: "Bearer a", "x-some": ["1", "2"] }
+      const wanted = { ...(call.plan.notice ? { "cy-notice": "message" } : {}), ...(call.plan.odd ? kept : {}) }
+      const keys = Object.keys(seen.metadata).toSorted().join(" ")
+      if (keys !== Object.keys(wanted).toSorted().join(" ")) return keys
+      if (call.plan.odd && JSON.stringify(seen.metadata["authorization"]) !== "\"Bearer a\"") return "authorization"
+      const size = JSON.stringify(seen.metadata).length
+      if (size > settings.server.max_metadata_bytes) return `${size} bytes`
+    }
+    return undefined
+  })
+]
+
+export const all: ReadonlyArray<StreamRule> = [
+  ...anyCall,
 
   rule("loading notices come once, in order, before the first token", (call) => {
     const { kinds, notices } = read(call)
@@ -287,15 +359,6 @@ export const all: ReadonlyArray<StreamRule> = [
       : `${status.code} "${status.message}", which the worker has not said`
   }),
 
-  rule("every token that came before the worker's end is delivered before the status", (call) => {
-    const attempt = last(call)
-    const { seen } = call
-    if (attempt === undefined || seen.status === undefined || attempt.seen.end === undefined) return undefined
-    if (attempt.seen.end.fate === "cancelled" || seen.abandoned > 0) return undefined
-    const { tokens } = read(call)
-    return tokens.length === sentTokens(attempt) ? undefined : `${tokens.length} of ${sentTokens(attempt)} tokens`
-  }),
-
   rule("a lost worker is told with what was delivered, and whether it is safe to ask again", (call) => {
     if (reasonOf(call) !== "worker_lost") return undefined
     const metadata = call.seen.status?.metadata ?? {}
@@ -350,50 +413,6 @@ export const all: ReadonlyArray<StreamRule> = [
     if ((record?.replays ?? 0) > 1) return `${record?.replays} replays`
     const tries = call.attempts.length
     return tries <= 2 ? undefined : `${tries} attempts`
-  }),
-
-  rule("the worker gets the request byte for byte, each time, and the half-close with it", (call) => {
-    for (const { seen } of call.attempts) {
-      const [request, ...more] = seen.requests
-      if (more.length > 0) return `${more.length} messages too many`
-      if (request === undefined || Buffer.compare(request, call.request) !== 0) return "other bytes"
-      if (call.plan.halfClose === "at once" && seen.halfClosedAt === undefined) return "no half-close"
-    }
-    return undefined
-  }),
-
-  rule("the metadata of an attempt has the deadline that is left", (call) => {
-    const { timeoutMillis } = call.plan
-    for (const { seen } of call.attempts) {
-      if ((seen.timeoutMillis === undefined) !== (timeoutMillis === undefined)) return String(seen.timeoutMillis)
-      if (timeoutMillis === undefined || seen.timeoutMillis === undefined) continue
-      const left = timeoutMillis - (seen.arrivedAt - call.seen.startedAt)
-      if (Math.abs(seen.timeoutMillis - Math.max(1, left)) > 2) return `${seen.timeoutMillis} ms, ${left} ms are left`
-    }
-    return undefined
-  }),
-
-  rule("a stream that is over is over at the worker, too, and comes there no more", (call) => {
-    const at = overAt(call)
-    for (const { seen } of call.attempts) {
-      if (seen.arrivedAt > at) return `it came to the worker ${seen.arrivedAt - at} ms after its end`
-      if (seen.end === undefined) return "the worker still works for it"
-      if (seen.end.at > at + SLACK) return `its worker call ended ${seen.end.at - at} ms later`
-    }
-    return undefined
-  }),
-
-  rule("a deadline is kept, whatever the gateway reads", (call) => {
-    const { timeoutMillis } = call.plan
-    if (timeoutMillis === undefined) return undefined
-    const late = (call.seen.handledAt ?? Infinity) - call.seen.startedAt - timeoutMillis
-    return late <= SLACK ? undefined : `${late} ms late`
-  }),
-
-  rule("a gateway's leaving ends the work for it at once", (call, { plan }) => {
-    if (call.seen.left === undefined || mayBeUnseen(call, plan)) return undefined
-    const late = (call.seen.handledAt ?? Infinity) - (call.seen.endedAt ?? 0)
-    return late <= SLACK ? undefined : `${late} ms later`
   }),
 
   rule("nothing is held past its limits", (call, { settings }) => {
@@ -498,5 +517,20 @@ export const all: ReadonlyArray<StreamRule> = [
     }
     if (Date.parse(record.ended_at) < Date.parse(record.started_at)) return "it ended before it began"
     return (record.ttft_ms === null) === (record.chunks === 0) ? undefined : `ttft_ms ${record.ttft_ms}`
+  }),
+
+  rule("a sidecar that drains takes no new streams", (call, { plan }) => {
+    const { drainingBefore, seen, stateStood } = call
+    if (!drainingBefore || !stateStood || plan.machine.yields > 0 || seen.left !== undefined) return undefined
+    return reasonOf(call) === "draining" && call.attempts.length === 0 ? undefined : `${reasonOf(call)}`
+  }),
+
+  rule("at the drain's limit every stream ends at once", (call, { endedAt, plan }) => {
+    const over = call.seen.handledAt ?? endedAt
+    for (const { atMillis, what } of plan.operations) {
+      if (what !== "abort" || call.seen.startedAt > atMillis - SLACK || over <= atMillis + SLACK) continue
+      return `${over - atMillis} ms later`
+    }
+    return undefined
   })
 ]

@@ -80,9 +80,9 @@ export const all: ReadonlyArray<WorldRule> = [
     const cap = settings.server.max_worker_streams
     if (cap === 0) return []
     const open = new Set<number | undefined>()
-    for (const { at, call, what, who } of events) {
+    for (const { at, call, detail, what, who } of events) {
       if (who !== "worker" || call === undefined) continue
-      if (what === "call arrived") open.add(call)
+      if (what === "call arrived" && detail.endsWith("/StreamPredict")) open.add(call)
       else if (what.startsWith("call ")) open.delete(call)
       if (open.size > cap) return [`${open.size} at ${at} ms`]
     }
@@ -106,16 +106,37 @@ export const all: ReadonlyArray<WorldRule> = [
     })
   }),
 
-  rule("the worker is dialled and asked no more often than the settings say", (evidence) => {
-    const { dials, endedAt, healthCalls, plan, settings } = evidence
-    const { check_interval_secs, reconnect_delay_secs } = settings.health
-    const least = Math.min(check_interval_secs, reconnect_delay_secs * 0.8) * 1000
-    const maxDials = 10 + endedAt / least + 8 * (plan.timeline.length + plan.operations.length + 1)
-    const maxHealth = 10 + endedAt / Math.min(1000, check_interval_secs * 1000) + 4 * dials
-    return [
-      ...(dials > maxDials ? [`${dials} dials in ${endedAt} ms, at most ${maxDials}`] : []),
-      ...(healthCalls > maxHealth ? [`${healthCalls} Health calls in ${endedAt} ms, at most ${maxHealth}`] : [])
-    ]
+  rule(
+    "the worker is dialled again after a wait, unless it said GOAWAY or its address has changed",
+    ({ events, plan, settings }) => {
+      const { check_interval_secs, reconnect_delay_secs } = settings.health
+      // The jitter is ±20 %, and a timer may be a millisecond early.
+      const least = Math.min(check_interval_secs, reconnect_delay_secs) * 800 - 5
+      const dials = events.filter(({ what }) => what === "link open" || what === "dial failed")
+      const causes = [
+        ...events.flatMap(({ at, detail, what, who }) => {
+          const words = who === "timeline" ? `${what} ${detail}` : what
+          return /come back|send GOAWAY|replace|vanish|be gone|unreachable|reconnect|announce ready/.test(words)
+            ? [at]
+            : []
+        }),
+        // A worker that has left for its reload comes back by itself.
+        ...plan.timeline.flatMap(({ action, atMillis }) =>
+          action._tag === "Reload" && action.gone ? [atMillis + action.seconds * 1000] : []
+        )
+      ]
+      return dials.flatMap(({ at }, n) => {
+        const before = dials[n - 1]?.at ?? Number.NEGATIVE_INFINITY
+        if (at - before >= least || causes.some((cause) => cause >= before - 1500 && cause <= at + SLACK)) return []
+        return [`after ${at - before} ms, at ${at} ms`]
+      })
+    }
+  ),
+
+  rule("the worker is asked for its health no more often than the settings say", (evidence) => {
+    const { dials, endedAt, healthCalls, settings } = evidence
+    const most = 10 + endedAt / Math.min(1000, settings.health.check_interval_secs * 1000) + 4 * dials
+    return healthCalls > most ? [`${healthCalls} Health calls in ${endedAt} ms, at most ${most}`] : []
   }),
 
   rule("when nothing is in flight, every stream is counted once and the gauges are 0", (evidence) => {

@@ -1,0 +1,41 @@
+import { Status } from "../../../src/index.ts"
+import { workerStatus } from "./play.ts"
+import { anyCall, last, read, reasonOf, rule, SLACK, type StreamRule } from "./streamRules.ts"
+
+/**
+ * What must hold for a call of a method that the sidecar gives no meaning: carried as bytes, never held, never sent again,
+ * never metered (design §10).
+ */
+export const all: ReadonlyArray<StreamRule> = [
+  ...anyCall,
+
+  rule(
+    "a foreign call is sent once, and never metered",
+    ({ attempts, records }) =>
+      attempts.length > 1 || records.length > 0 ? `${attempts.length} attempts, ${records.length} records` : undefined
+  ),
+
+  rule("a foreign call is never held", (call) => {
+    const [first] = call.attempts
+    const waited = (first?.seen.arrivedAt ?? call.seen.startedAt) - call.seen.startedAt
+    return waited <= SLACK ? undefined : `${waited} ms`
+  }),
+
+  rule("a foreign call ends with the worker's own word, or for a reason", (call) => {
+    const { status } = call.seen
+    if (status === undefined) return undefined
+    const own = workerStatus(call.plan.script)
+    const reason = reasonOf(call)
+    if (reason === "deadline" || reason?.startsWith("worker_") === true) return undefined
+    if (reason !== undefined && reason !== "draining") return reason
+    if (reason === "draining" || status.code === Status.Code.UNAVAILABLE) {
+      const broken = last(call)?.seen.end?.fate
+      return reason === "draining" || broken === "broken" || broken === undefined ? undefined : "UNAVAILABLE"
+    }
+    if (status.code !== own.code || status.message !== own.message) return `${status.code} ${status.message}`
+    const { tokens } = read(call)
+    const all = status.code !== Status.Code.OK || call.plan.script.end === "empty" ||
+      tokens.length === call.plan.script.tokens
+    return all ? undefined : `OK after ${tokens.length} of ${call.plan.script.tokens} tokens`
+  })
+]

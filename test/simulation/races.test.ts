@@ -1,0 +1,76 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Logger, Random } from "effect"
+import { InferenceProxy, Metrics } from "../../src/index.ts"
+import { Answer, ScriptedGateway, ScriptedWorker, Simulation, Timeline } from "../../src/testing.ts"
+import { Chance } from "./explorer/chance.ts"
+import { VirtualTime } from "./explorer/virtualTime.ts"
+
+/** On a machine where a fiber may be asked to yield between any two of its steps. */
+const onBusyMachine = <A>(
+  seed: number,
+  options: Simulation.Options,
+  story: Effect.Effect<A, never, Simulation.World>
+): A => {
+  const time = new VirtualTime(new Chance(seed, 0), { stall: 0.2, shuffle: true, yields: 0.2, earlyTimers: true })
+  const exit = time.run(
+    Effect.andThen(Simulation.connected, story).pipe(
+      Effect.provide(Simulation.layer(options)),
+      Effect.provide(Logger.layer([])),
+      Random.withSeed(String(seed))
+    )
+  )
+  if (Exit.isFailure(exit)) throw new Error(String(exit.cause))
+  assert.deepStrictEqual(time.left, { fibers: 0, sleepers: 0, tasks: 0 })
+  return exit.value
+}
+
+describe("On a machine that interrupts everywhere", () => {
+  it("a gateway that leaves at any step of its stream leaves nothing behind", () => {
+    for (let seed = 0; seed < 20; seed++) {
+      const left = onBusyMachine(
+        seed,
+        { worker: { answer: Answer.tokens({ every: 1 }) } },
+        Effect.gen(function*() {
+          const proxy = yield* InferenceProxy
+          for (let n = 0; n < 40; n++) {
+            yield* Effect.scoped(Effect.gen(function*() {
+              yield* ScriptedGateway.open({ vanishAfter: 1 + n % 4 })
+              yield* ScriptedGateway.open({ cancelAfter: 1 })
+              yield* Effect.sleep(n % 5)
+            }))
+          }
+          yield* Effect.sleep("1 second")
+          const { sidecar_active_connections: active } = yield* (yield* Metrics).figures
+          const worker = yield* ScriptedWorker.ScriptedWorker
+          return {
+            active,
+            inFlight: proxy.inFlight(),
+            atWorker: worker.streams().filter(({ end }) => end === undefined).length
+          }
+        })
+      )
+      assert.deepStrictEqual(left, { active: 0, inFlight: 0, atWorker: 0 }, `seed ${seed}`)
+    }
+  })
+
+  it("gateways that leave while their worker dies leave nothing behind, and the drain ends", () => {
+    for (let seed = 0; seed < 20; seed++) {
+      const inFlight = onBusyMachine(
+        seed,
+        { worker: { answer: Answer.silence }, config: { reload: { hold_on_disconnect_secs: 30 } } },
+        Effect.scoped(Effect.gen(function*() {
+          const proxy = yield* InferenceProxy
+          const worker = yield* ScriptedWorker.ScriptedWorker
+          yield* ScriptedGateway.openMany(60, (n) => ({ cancelAfter: 1 + n % 7 }))
+          yield* worker.perform(Timeline.Action.Die())
+          yield* ScriptedGateway.openMany(20, (n) => ({ vanishAfter: 1 + n % 7 }))
+          yield* worker.perform(Timeline.Action.ComeBack())
+          yield* proxy.drain
+          yield* Effect.timeoutOption(proxy.awaitIdle, "1 minute")
+          return proxy.inFlight()
+        }))
+      )
+      assert.strictEqual(inFlight, 0, `seed ${seed}`)
+    }
+  })
+})
