@@ -71,9 +71,6 @@ export class Http2ServerCall implements ServerCall {
     this.#stream = stream
     this.#settings = settings
     this.#cutter = new FrameCutter(settings.maxMessageBytes)
-    stream.on("error", () => {
-      // Told by "close", which always follows.
-    })
     stream.on("aborted", () => this.#leave())
     stream.on("close", () => {
       clearTimeout(this.#guard)

@@ -102,7 +102,8 @@ export interface Passed {
  * returned is always safe to send.
  */
 export const pass = (source: Metadata, budget = Number.POSITIVE_INFINITY): Passed => {
-  const metadata: Record<string, string | Array<string>> = {}
+  // Without a prototype: a gateway may call a key `constructor` or `__proto__`.
+  const metadata: Record<string, string | Array<string>> = Object.create(null)
   let bytes = 0
   let cut = false
   for (const key in source) {

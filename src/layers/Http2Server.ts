@@ -107,6 +107,8 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
     const onStream = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void => {
       const peer = stream.session === undefined ? undefined : sessions.get(stream.session)
       if (stream.destroyed || stream.closed || peer === undefined) return
+      // A stream whose connection fails says "error", also one that is only refused; "close" tells the rest.
+      stream.on("error", () => {})
       if (headers[":method"] !== "POST") return refuseHttp(stream, 405)
       if (!/^application\/grpc(?:$|[+;])/.test(headers["content-type"] ?? "")) return refuseHttp(stream, 415)
       const path = headers[":path"] ?? ""

@@ -42,6 +42,18 @@ describe("a gateway that is odd but legal", () => {
     await exchange(await client.request(1, asked))
   })
 
+  it("may fail with a refused stream under way, and harms nobody", async () => {
+    const client = await connect()
+    const get = Hpack.encode([[":method", "GET"], [":scheme", "http"], [":path", "/x"], [":authority", "a"]])
+    // DATA on stream 0 is a connection error (RFC 9113 §6.1).
+    await client.send(
+      frame(FrameType.HEADERS, Flag.END_HEADERS, 1, get),
+      frame(FrameType.DATA, 0, 0, Buffer.from("x"))
+    )
+    const neighbour = await connect()
+    await exchange(await neighbour.request(1, asked))
+  })
+
   it("may cut its messages at every byte into DATA frames, empty ones among them", async () => {
     const client = await connect()
     const bytes = Buffer.concat([message(asked), message(asked)])
