@@ -41,7 +41,6 @@ export const make = Effect.fnUntraced(
       if (after === before) return
       // What `SubscriptionRef.set` does, without its semaphore: this is the only writer, and it must not wait.
       cell.value = after
-      PubSub.publishUnsafe(cell.pubsub, after)
       options.onChange(after)
       const saying = sayChange(before, after)
       if (saying !== undefined) {
@@ -49,6 +48,8 @@ export const make = Effect.fnUntraced(
       }
       watchReload(before, after)
       for (const listener of listeners) listener(after)
+      // Last: who waits for the change goes on within this call, and may change the status again.
+      PubSub.publishUnsafe(cell.pubsub, after)
     }
 
     /** A reload has an expected end, at which the worker is asked, and a longest duration. */

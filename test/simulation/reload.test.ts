@@ -1,7 +1,7 @@
 import { assert, describe } from "@effect/vitest"
 import { Effect } from "effect"
 import { WorkerConnection } from "../../src/index.ts"
-import { Answer, Messages, Recorder } from "../../src/testing.ts"
+import { Answer, Messages, Recorder, Simulation } from "../../src/testing.ts"
 import {
   arrived,
   assertAnswered,
@@ -301,6 +301,20 @@ describe("A reload", () => {
       assert.lengthOf(yield* arrived, 25)
       assert.strictEqual(yield* figure("sidecar_active_connections"), 0)
       assert.include((yield* Recorder.Recorder).format(), "timeline reload for 25s")
+    })
+  )
+
+  story(
+    "that is announced in the very moment in which the worker is connected is told to everybody",
+    { begins: "at once" },
+    Effect.gen(function*() {
+      const history = yield* statusHistory
+      yield* Simulation.connected
+      yield* (yield* WorkerConnection).announceReload(30)
+      yield* pass("1 second")
+      yield* assertStatus("Reloading")
+      assert.deepStrictEqual(history, ["Connected", "Reloading"])
+      assert.strictEqual(yield* figure("sidecar_worker_connection_status"), 2)
     })
   )
 })
