@@ -217,7 +217,8 @@ export const draw = (seed: number): Plan => {
     config: drawConfig(chance),
     worker: {
       threads: chance.yes(0.3) ? chance.int(3, 10) : undefined,
-      generationSurvivesCancel: chance.yes(0.3),
+      // A generation that never ends and survives its cancel would hold its thread for ever: no worker heals from that.
+      generationSurvivesCancel: chance.yes(0.3) && calls.every(({ script }) => script.end !== "stuck"),
       watch
     },
     timeline,

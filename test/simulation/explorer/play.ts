@@ -388,7 +388,8 @@ const program = (plan: Plan, settings: Settings, now: () => number, onWorld: (li
 
     const quiet = now() + quietWithinMillis(plan, settings)
     const busy = () => proxy.inFlight() > 0 || opened.some(({ seen }) => seen.handledAt === undefined)
-    while (busy() && now() < quiet) {
+    // What was cancelled may still keep the worker busy for a while.
+    while ((busy() || connection.current()._tag !== "Connected") && now() < quiet) {
       yield* Effect.sleep(SECOND)
       look()
     }
