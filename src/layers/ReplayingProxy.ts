@@ -1,7 +1,7 @@
 import { Duration, Effect, Exit, Fiber, Latch, Layer, type Scope, Stream } from "effect"
 import { CircuitBreaker } from "effect/persistence"
 import { inflate } from "../internal/inflate.ts"
-import { pass } from "../internal/metadata.ts"
+import { pass, type Passed } from "../internal/metadata.ts"
 import { PassthroughCall } from "../internal/passthroughCall.ts"
 import { PlaceQueue } from "../internal/placeQueue.ts"
 import { ProxiedStream } from "../internal/proxiedStream.ts"
@@ -88,7 +88,18 @@ const makeBreaker = Effect.fnUntraced(function*(
         )
       )
     )
-  return { record, guard, isWatchful: () => watchful }
+  /** Why a new stream is not even admitted; a stream that loses a race for the one probe is told by {@link guard}. */
+  const refusal: Effect.Effect<E.CircuitOpen | undefined> = breaker.state(KEY).pipe(
+    Effect.map((state) =>
+      state._tag === "Open" && Duration.toMillis(state.retryAfter) > 0
+        ? new E.CircuitOpen({ retryAfterMillis: Duration.toMillis(state.retryAfter) })
+        : state._tag === "HalfOpen" && state.probing
+        ? new E.CircuitOpen({ retryAfterMillis: PROBING_RETRY_MILLIS })
+        : undefined
+    ),
+    Effect.orElseSucceed(() => undefined)
+  )
+  return { record, guard, refusal, isWatchful: () => watchful }
 })
 
 const make: Effect.Effect<
@@ -224,23 +235,39 @@ const make: Effect.Effect<
     )
 
   // Uninterruptible but for the stream itself: whatever is counted here, `finish` takes back.
+  const refuseStream = (call: ServerCall, error: E.StreamError): void => {
+    refuse(call, error)
+    metrics.streamEnded("refused", Math.max(0, watchdog.now() - call.arrivedAt) / 1000)
+  }
+
+  /** From here on the stream counts: it has a record, whatever its end. */
+  const admit = (
+    call: ServerCall,
+    metadata: Passed["metadata"],
+    carryOn: (stream: ProxiedStream) => Effect.Effect<void>
+  ): Effect.Effect<void> => {
+    const span = tracer.start(call.metadata)
+    if (span.traceparent !== undefined) metadata["traceparent"] = span.traceparent
+    const stream = new ProxiedStream(call, metadata, meter.open(), env)
+    streams.add(stream)
+    idle.closeUnsafe()
+    return Effect.ensuring(carryOn(stream), finish(stream, span))
+  }
+
+  // Uninterruptible but for the stream itself: whatever is counted here, `finish` takes back.
   const predict = (call: ServerCall): Effect.Effect<void> =>
     Effect.uninterruptibleMask((restore) => {
       metrics.streamStarted()
       const { bytes, metadata } = pass(call.metadata)
       const refused = refusal() ?? tooLarge(bytes)
-      if (refused !== undefined) {
-        refuse(call, refused)
-        metrics.streamEnded("refused", Math.max(0, watchdog.now() - call.arrivedAt) / 1000)
-        return Effect.void
+      if (refused !== undefined) return Effect.sync(() => refuseStream(call, refused))
+      if (!breaker.isWatchful() || connection.link() === undefined) {
+        return admit(call, metadata, (stream) => restore(carry(stream)))
       }
-      const span = tracer.start(call.metadata)
-      if (span.traceparent !== undefined) metadata["traceparent"] = span.traceparent
-      const stream = new ProxiedStream(call, metadata, meter.open(), env)
-      streams.add(stream)
-      idle.closeUnsafe()
-      const carried = breaker.isWatchful() && connection.link() !== undefined ? carryGuarded(stream) : carry(stream)
-      return Effect.ensuring(restore(carried), finish(stream, span))
+      return Effect.flatMap(breaker.refusal, (open) =>
+        open === undefined
+          ? admit(call, metadata, (stream) => restore(carryGuarded(stream)))
+          : Effect.sync(() => refuseStream(call, open)))
     })
 
   const passthrough = (call: ServerCall): Effect.Effect<void> =>
