@@ -12,7 +12,7 @@ import { decompress } from "./decompress.ts"
 import { type Peeked, peekFirst } from "./peekedCall.ts"
 import { unary, type UnaryOptions } from "./unary.ts"
 import { version } from "./version.ts"
-import { decodeControl, encodeControl } from "./workerRpc.ts"
+import { decodeControl, encodeControl, MAX_ETA_SECS } from "./workerRpc.ts"
 import { describe } from "./workerStateWords.ts"
 
 /** Commands that start so are the sidecar's own; all others go to the worker. */
@@ -72,7 +72,10 @@ const commands = (options: ControlOptions): Readonly<Record<string, Command>> =>
       if (eta !== undefined && !(Number.isFinite(eta) && eta > 0)) {
         return Effect.succeed(mistake("eta_seconds: expected a positive number of seconds"))
       }
-      return Effect.andThen(connection.announceReload(eta), workerState)
+      return Effect.andThen(
+        connection.announceReload(eta === undefined ? undefined : Math.min(eta, MAX_ETA_SECS)),
+        workerState
+      )
     },
     "sidecar.ready": () => Effect.andThen(connection.announceReady, workerState),
     "sidecar.drain": () => Effect.as(proxy.drain, done),

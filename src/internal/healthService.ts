@@ -35,7 +35,10 @@ export const healthHandler = (options: HealthOptions): CallHandler => {
   const worker = Effect.timeoutOrElse(connection.health, {
     duration: options.checkTimeoutMillis,
     orElse: () => Effect.sync(() => late(connection))
-  })
+  }).pipe(
+    // The shared probe has the same limit, and may be the first to say so.
+    Effect.map((answer) => !answer.healthy && answer.metrics["reason"] === "HealthTimeout" ? late(connection) : answer)
+  )
   return unary(options, () =>
     Effect.gen(function*() {
       const { healthy, metrics: workerMetrics } = yield* worker

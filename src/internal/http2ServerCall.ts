@@ -157,7 +157,7 @@ export class Http2ServerCall implements ServerCall {
     const headers: OutgoingHttpHeaders = metadata
     headers[":status"] = 200
     headers["content-type"] = "application/grpc"
-    if (encoding !== undefined) headers["grpc-encoding"] = encoding
+    if (encoding !== undefined && encoding.length <= 32) headers["grpc-encoding"] = encoding
     this.#stream.respond(headers, WITH_TRAILERS)
     this.#stream.once("wantTrailers", () => {
       if (this.#stream.destroyed || this.#stream.closed) return
@@ -217,7 +217,7 @@ export class Http2ServerCall implements ServerCall {
   /** The request itself is at fault: answered here; to the handler it is as if the gateway had left. */
   #fail(status: Status): void {
     this.end(status)
-    this.#depart("rejected")
+    this.#depart("rejected", status)
   }
 
   #leave(): void {
@@ -227,10 +227,10 @@ export class Http2ServerCall implements ServerCall {
     this.#depart(this.#stream.session === undefined || this.#stream.session.destroyed ? "vanished" : "cancelled")
   }
 
-  #depart(departure: Departure): void {
+  #depart(departure: Departure, answered?: Status): void {
     if (this.#departed !== undefined) return
     this.#departed = departure
-    this.#listener?.onDeparture(departure)
+    this.#listener?.onDeparture(departure, answered)
     this.#onLeave?.()
   }
 }

@@ -5,6 +5,7 @@ import type {
   IncomingHttpStatusHeader,
   OutgoingHttpHeaders
 } from "node:http2"
+import * as Status from "../services/Status.ts"
 import { FrameTooLarge } from "../services/StreamError.ts"
 import type { CallEnd, CallStart, FrameBatch, ReplyListener, WorkerCall } from "../services/Wire.ts"
 import { FrameCutter } from "./frames.ts"
@@ -16,6 +17,12 @@ import { statusOf } from "./streamStatus.ts"
 const CANCEL = 8
 /** NGHTTP2_FLAG_END_STREAM: the headers are the whole answer (Trailers-Only). */
 const END_STREAM = 1
+
+/** OK with half a message is not OK. */
+const END_INSIDE_MESSAGE: CallEnd = {
+  reason: "status",
+  status: Status.make(Status.Code.INTERNAL, "Worker ended inside a message")
+}
 
 const END_UNSENT: CallEnd = endOfReset(7, false)
 
@@ -183,7 +190,8 @@ export class Http2WorkerCall implements WorkerCall {
     if (this.#over || !this.#sourceEnded || this.#paused || this.#backlog.length > 0) return
     // END_STREAM without trailers, and no reset yet: "close" knows more.
     if (this.#end === undefined && this.#stream?.closed === false) this.#end = endOfReset(0, true)
-    if (this.#end !== undefined) this.#finish(this.#end)
+    if (this.#end === undefined) return
+    this.#finish(this.#cutter.pending > 0 && this.#end.status.code === 0 ? END_INSIDE_MESSAGE : this.#end)
   }
 
   #finish(end: CallEnd): void {

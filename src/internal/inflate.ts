@@ -1,7 +1,7 @@
 import { gunzipSync, inflateSync } from "node:zlib"
 
 /** Most bytes that a compressed message may open to when it is only looked at. */
-const LIMIT_BYTES = 4 * 1024 * 1024
+const LIMIT_BYTES = 1024 * 1024
 
 const attempt = (open: typeof gunzipSync, message: Uint8Array): Uint8Array | undefined => {
   try {

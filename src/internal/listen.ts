@@ -1,9 +1,8 @@
 import { Effect, type Scope } from "effect"
-import { lstatSync, unlinkSync } from "node:fs"
+import { lstatSync, rmSync } from "node:fs"
 import * as net from "node:net"
 import { formatBindAddress, parseBindAddress } from "../services/Address.ts"
 import { BindError } from "../services/GrpcServer.ts"
-import { fileIdentity } from "./socketAddress.ts"
 
 const KEY = "[server] bind_addr"
 const HOW = "stop it, or set [server] bind_addr / SIDECAR_BIND_ADDR"
@@ -30,22 +29,25 @@ const bindError = (address: string, error: NodeJS.ErrnoException): BindError => 
   }
 }
 
-const answers = (path: string): Effect.Effect<boolean> =>
+/** Only a refused connect proves that nobody listens: a busy or frozen server refuses nothing. */
+const isStale = (path: string): Effect.Effect<boolean> =>
   Effect.callback<boolean>((resume) => {
     const probe = net.connect({ path })
-    probe.once("error", () => resume(Effect.succeed(false)))
+    probe.once("error", (error: NodeJS.ErrnoException) => resume(Effect.succeed(error.code === "ECONNREFUSED")))
     probe.once("connect", () => {
       probe.destroy()
-      resume(Effect.succeed(true))
+      resume(Effect.succeed(false))
     })
     return Effect.sync(() => probe.destroy())
   })
 
+const inUse = (): NodeJS.ErrnoException => Object.assign(new Error(), { code: "EADDRINUSE" })
+
 /** A socket file that nobody listens on is left over from a crash and may go; anything else stays. */
 const clearStale = Effect.fnUntraced(function*(address: string, path: string) {
-  if (fileIdentity(path) === undefined) return
-  if (yield* answers(path)) return yield* bindError(address, Object.assign(new Error(), { code: "EADDRINUSE" }))
-  if (!lstatSync(path).isSocket()) {
+  const stat = lstatSync(path, { throwIfNoEntry: false })
+  if (stat === undefined) return
+  if (!stat.isSocket()) {
     return yield* new BindError({
       key: KEY,
       address,
@@ -53,8 +55,9 @@ const clearStale = Effect.fnUntraced(function*(address: string, path: string) {
       detail: `${KEY}: ${path} exists and is not a socket: remove it or choose another path`
     })
   }
+  if (!(yield* isStale(path))) return yield* bindError(address, inUse())
   yield* Effect.try({
-    try: () => unlinkSync(path),
+    try: () => rmSync(path, { force: true }),
     catch: (cause) => bindError(address, cause instanceof Error ? cause : new Error(String(cause)))
   })
 })

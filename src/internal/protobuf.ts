@@ -14,8 +14,8 @@ export const text = (bytes: Uint8Array): string => utf8.decode(bytes)
 
 /** Calls back for every field of a message, in order. */
 export interface FieldVisitor {
-  /** A varint field; numbers above 2^53 lose precision. */
-  readonly varint?: (field: number, value: number) => void
+  /** A varint field; numbers above 2^53 lose precision. `low32`: its low half as a signed int32. */
+  readonly varint?: (field: number, value: number, low32: number) => void
   /** A length-delimited field as a view. */
   readonly bytes?: (field: number, value: Uint8Array) => void
 }
@@ -24,13 +24,16 @@ export interface FieldVisitor {
 export const visit = (message: Uint8Array, visitor: FieldVisitor): boolean => {
   const size = message.length
   let at = 0
+  let low32 = 0
   const varint = (): number => {
     let value = 0
     let factor = 1
+    low32 = 0
     for (let n = 0; n < 10; n++) {
       if (at >= size) return -1
       const byte = message[at++] ?? 0
       value += (byte & 0x7f) * factor
+      if (n < 5) low32 |= (byte & 0x7f) << (7 * n)
       if (byte < 0x80) return value
       factor *= 128
     }
@@ -44,7 +47,7 @@ export const visit = (message: Uint8Array, visitor: FieldVisitor): boolean => {
       case WireType.VARINT: {
         const value = varint()
         if (value < 0) return false
-        visitor.varint?.(field, value)
+        visitor.varint?.(field, value, low32)
         break
       }
       case WireType.LEN: {

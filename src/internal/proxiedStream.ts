@@ -1,6 +1,7 @@
 import * as Status from "../services/Status.ts"
 import * as E from "../services/StreamError.ts"
 import type { UsageTally } from "../services/UsageMeter.ts"
+import type { Outcome } from "../services/UsageRecord.ts"
 import type {
   CallEnd,
   Departure,
@@ -91,7 +92,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
       onFrames: (batch) => this.#onRequest(batch),
       onHalfClose: () => this.#onHalfClose(),
       onDrain: () => this.#onGatewayReady(),
-      onDeparture: (departure) => this.depart(departure)
+      onDeparture: (departure, answered) => this.depart(departure, answered)
     }
     this.#replies = {
       onHeaders: (metadata) => this.#onHeaders(metadata),
@@ -137,18 +138,17 @@ export class ProxiedStream implements Watched, Waiting, Queued {
 
   /** Ends the stream for a reason of the sidecar's own. */
   fail(error: E.StreamError, delivery: "flush" | "now" = "flush"): void {
-    const status = statusOf(error)
-    this.#settle({ status, outcome: outcomeOf(error), grpcStatus: status.code, delivery, at: this.#env.watchdog.now() })
+    this.#decide(statusOf(error), outcomeOf(error), delivery)
   }
 
   /** The gateway is gone. After the `end_of_stream` frame that is no failure: many gateways stop reading there. */
-  depart(departure: Departure): void {
+  depart(departure: Departure, answered?: GrpcStatus): void {
     if (this.#phase === "over") return
     const { metrics, watchdog } = this.#env
     const at = watchdog.now()
     if (departure === "vanished" && !this.#count.peek.ended) metrics.gatewaySendError()
     if (this.#count.peek.ended) this.#complete(Status.ok)
-    else if (departure === "rejected") this.fail(new E.Malformed({ detail: "The request was rejected" }))
+    else if (answered !== undefined) this.#decide(answered, "failed")
     else this.fail(new E.GatewayGone({ departure }))
     metrics.cancelPropagated((watchdog.now() - at) / 1000)
   }
@@ -428,8 +428,11 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   }
 
   #complete(status: GrpcStatus): void {
-    const at = this.#env.watchdog.now()
-    this.#settle({ status, outcome: "completed", grpcStatus: status.code, delivery: "flush", at })
+    this.#decide(status, "completed")
+  }
+
+  #decide(status: GrpcStatus, outcome: Outcome, delivery: "flush" | "now" = "flush"): void {
+    this.#settle({ status, outcome, grpcStatus: status.code, delivery, at: this.#env.watchdog.now() })
   }
 
   #settle(end: StreamEnd): void {

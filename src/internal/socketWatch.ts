@@ -23,7 +23,9 @@ export const socketWatch = (path: string): Stream.Stream<AddressChange> =>
   Stream.callback<AddressChange>((queue) =>
     Effect.gen(function*() {
       let seen = fileIdentity(path)
-      let watched: { readonly folder: string; readonly watcher: FSWatcher } | undefined
+      let watched:
+        | { readonly folder: string; readonly file: string | undefined; readonly watcher: FSWatcher }
+        | undefined
       let hints: Array<NodeJS.Timeout> = []
 
       const stop = () => {
@@ -58,14 +60,16 @@ export const socketWatch = (path: string): Stream.Stream<AddressChange> =>
       }
       const arm = () => {
         const folder = nearestFolder(path)
-        if (watched?.folder === folder) return
+        // A folder that was removed and made again is another one, and the old watch is deaf.
+        const file = fileIdentity(folder)?.file
+        if (watched?.folder === folder && watched.file === file) return
         watched?.watcher.close()
         try {
           const watcher = watch(folder, { persistent: false }, look)
           watcher.on("error", () => {
             watched = undefined
           })
-          watched = { folder, watcher }
+          watched = { folder, file, watcher }
         } catch {
           // Without a watch (no inotify left, say) the reconnect schedule alone finds the worker.
           watched = undefined

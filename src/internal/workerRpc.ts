@@ -128,9 +128,12 @@ export const health = (
       : Effect.succeed(answer)
   })
 
+/** No reload is expected to take longer; a larger number could not be written as a date. */
+export const MAX_ETA_SECS = 30 * 24 * 3600
+
 /** What a Health answer says about a reload: metrics `status = reloading`, optional `eta_seconds`. */
 export const reloadOf = (answer: WorkerHealth): { readonly etaMillis: number | undefined } | undefined => {
   if (answer.metrics["status"] !== "reloading") return undefined
   const eta = Number.parseFloat(answer.metrics["eta_seconds"] ?? "")
-  return { etaMillis: Number.isFinite(eta) && eta >= 0 ? eta * 1000 : undefined }
+  return { etaMillis: Number.isFinite(eta) && eta >= 0 ? Math.min(eta, MAX_ETA_SECS) * 1000 : undefined }
 }

@@ -1,4 +1,4 @@
-import { Effect, Layer } from "effect"
+import { Duration, Effect, Layer } from "effect"
 import { GrpcServer } from "../services/GrpcServer.ts"
 import { InferenceProxy } from "../services/InferenceProxy.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
@@ -24,7 +24,7 @@ export const layer: Layer.Layer<never, never, GrpcServer | InferenceProxy | Side
         yield* server.stopAccepting
         yield* proxy.awaitIdle.pipe(
           Effect.timeoutOrElse({
-            duration: `${drain_timeout_secs} seconds`,
+            duration: Duration.seconds(drain_timeout_secs),
             orElse: () =>
               Effect.logWarning("drain limit reached, ending the streams that still run").pipe(
                 Effect.annotateLogs({ streams: proxy.inFlight() }),

@@ -25,7 +25,7 @@ const SESSION_OPTIONS: http2.SecureServerOptions = {
   settings: {
     // A backstop far above `[server] max_concurrent_streams`: C-core gateways queue silently at this limit, while we
     // refuse with a status.
-    maxConcurrentStreams: 65_536
+    maxConcurrentStreams: 8192
   },
   // In MB. The default of 10 refuses new streams when a few large frames are under way.
   maxSessionMemory: 4096,
@@ -33,6 +33,9 @@ const SESSION_OPTIONS: http2.SecureServerOptions = {
   streamResetBurst: 100_000,
   streamResetRate: 10_000
 }
+
+/** The name of a message encoding; a longer one would count against the worker's limit for headers. */
+const ENCODING = /^[a-z0-9_.-]{1,32}$/
 
 const isLoopback = (address: string): boolean =>
   address === "::1" || address.startsWith("127.") || address.startsWith("::ffff:127.")
@@ -122,6 +125,9 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
         peer
       }
       const call = new Http2ServerCall(stream, head, settings)
+      if (encoding !== undefined && !ENCODING.test(encoding)) {
+        return call.end(Status.make(Status.Code.UNIMPLEMENTED, "grpc-encoding is not supported"))
+      }
       if (Number.isNaN(head.timeoutMillis)) {
         return call.end(Status.make(Status.Code.INTERNAL, "grpc-timeout is not of the form <digits><unit>"))
       }

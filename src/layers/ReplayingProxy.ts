@@ -23,6 +23,8 @@ import { WorkerConnection } from "../services/WorkerConnection.ts"
 const KEY = "worker"
 /** Calls that break together with their link are one failure of the worker, not one each. */
 const SAME_BREAK_MILLIS = 50
+/** Room for the path within what stays beside `[server] max_metadata_bytes`. */
+const ORDINARY_PATH_LENGTH = 256
 /** While the one probe of a half-open circuit is under way. */
 const PROBING_RETRY_MILLIS = 1000
 
@@ -169,10 +171,12 @@ const make: Effect.Effect<
       for (const listener of drainListeners) listener(value)
     })
 
-  const tooLarge = (bytes: number): E.MetadataTooLarge | undefined =>
-    bytes > config.server.max_metadata_bytes
-      ? new E.MetadataTooLarge({ bytes, limit: config.server.max_metadata_bytes })
-      : undefined
+  /** An ordinary path counts nothing; a very long one would break the worker's connection like metadata does. */
+  const tooLarge = (call: ServerCall, metadataBytes: number): E.MetadataTooLarge | undefined => {
+    const limit = config.server.max_metadata_bytes
+    const bytes = metadataBytes + Math.max(0, call.path.length - ORDINARY_PATH_LENGTH)
+    return bytes > limit ? new E.MetadataTooLarge({ bytes, limit }) : undefined
+  }
 
   const refuse = (call: ServerCall, error: E.StreamError): void => {
     const status = statusOf(error)
@@ -259,7 +263,7 @@ const make: Effect.Effect<
     Effect.uninterruptibleMask((restore) => {
       metrics.streamStarted()
       const { bytes, metadata } = pass(call.metadata)
-      const refused = refusal() ?? tooLarge(bytes)
+      const refused = refusal() ?? tooLarge(call, bytes)
       if (refused !== undefined) return Effect.sync(() => refuseStream(call, refused))
       if (!breaker.isWatchful() || connection.link() === undefined) {
         return admit(call, metadata, (stream) => restore(carry(stream)))
@@ -270,11 +274,17 @@ const make: Effect.Effect<
           : Effect.sync(() => refuseStream(call, open)))
     })
 
+  /** As many calls of other methods as streams. */
+  const tooManyOthers = (): E.TooManyStreams | undefined => {
+    const limit = config.server.max_concurrent_streams
+    return others.size >= limit ? new E.TooManyStreams({ limit }) : undefined
+  }
+
   const passthrough = (call: ServerCall): Effect.Effect<void> =>
     Effect.suspend(() => {
       const { bytes, metadata } = pass(call.metadata)
       const link = connection.link()
-      const refused = draining ? new E.Draining({ delivered: 0 }) : tooLarge(bytes)
+      const refused = draining ? new E.Draining({ delivered: 0 }) : tooManyOthers() ?? tooLarge(call, bytes)
       if (refused !== undefined || link === undefined) {
         refuse(
           call,

@@ -103,8 +103,11 @@ export interface RequestListener {
   onHalfClose(): void
   /** The reply side takes frames again after {@link ServerCall.write} had answered `false`. */
   onDrain(): void
-  /** RST_STREAM from the gateway, or its connection is gone. At most once; not after {@link ServerCall.end}. */
-  onDeparture(departure: Departure): void
+  /**
+   * RST_STREAM from the gateway, or its connection is gone. At most once; not after {@link ServerCall.end}. `answered`:
+   * what a rejected request was answered with.
+   */
+  onDeparture(departure: Departure, answered?: Status): void
 }
 
 /** A gateway's call, seen from the side that answers it. */
