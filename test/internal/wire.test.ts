@@ -3,6 +3,8 @@ import { concat, frame, FrameCutter, payloads } from "../../src/internal/frames.
 import * as GrpcMessage from "../../src/internal/grpcMessage.ts"
 import * as GrpcTimeout from "../../src/internal/grpcTimeout.ts"
 import { pass } from "../../src/internal/metadata.ts"
+import { Writer } from "../../src/internal/protobuf.ts"
+import { peekRequest } from "../../src/internal/requestIdentity.ts"
 import { RequestLog } from "../../src/internal/requestLog.ts"
 import type { FrameBatch, WorkerCall } from "../../src/services/Wire.ts"
 
@@ -137,5 +139,23 @@ describe("RequestLog", () => {
     log.push(frame(bytes("and much more than fits")), worker)
     expect(words(sent)).toEqual(["first", "and much more than fits"])
     expect(log.replayable).toBe(false)
+  })
+})
+
+describe("the identity of a stream", () => {
+  it("keeps the order of priorities, also of negative ones", () => {
+    const read = (priority: number) => peekRequest(new Writer().varint(4, priority).finish()).priority
+    expect([-2_147_483_648, -5, -1, 0, 7, 2_147_483_647].map(read)).toEqual([
+      -2_147_483_648,
+      -5,
+      -1,
+      0,
+      7,
+      2_147_483_647
+    ])
+  })
+
+  it("counts the characters of a prompt, not its bytes", () => {
+    expect(peekRequest(new Writer().string(2, "你好, 😀").finish()).promptChars).toBe(5)
   })
 })

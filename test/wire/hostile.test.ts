@@ -55,6 +55,14 @@ describe.each(wires)("a hostile gateway on the %s wire", (wire) => {
     await unharmed()
   })
 
+  it("that sends a path of 9 kB is refused, and harms nobody else", async () => {
+    const unharmed = await neighbour(lab())
+    const { status } = await collect(lab().gateway.call({ path: `/cy.llm.AiInference/${"x".repeat(9000)}` }))
+    expect(status).toMatchObject({ code: 8 })
+    expect(trailer(status, "cy-reason")).toBe("metadata_too_large")
+    await unharmed()
+  })
+
   it.each(["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"])(
     "that sends %s harms nobody else",
     async (name) => {
