@@ -109,7 +109,7 @@ const startBoth = Effect.gen(function*() {
 /** Streams one answer to the terminal; tells how many tokens came. */
 const streamAnswer = (grpc: string, prompt: string) =>
   Effect.gen(function*() {
-    const AiClient = yield* Effect.promise(() => import("../internal/aiClient.ts"))
+    const AiClient = yield* Effect.promise(() => import("../internal/client/aiClient.ts"))
     const client = yield* AiClient.make({ address: grpc })
     let tokens = 0
     yield* client.predict({

@@ -1,7 +1,7 @@
 import { Effect, type FileSystem, Option, type Scope } from "effect"
 import { Flag } from "effect/cli"
 import * as fs from "node:fs"
-import type { AiClient, CallFailed } from "../internal/aiClient.ts"
+import type { AiClient, CallFailed } from "../internal/client/aiClient.ts"
 import * as TomlConfig from "../layers/TomlConfig.ts"
 import { formatBindAddress, parseBindAddress } from "../services/Address.ts"
 import type { ConfigError, Settings } from "../services/SidecarConfig.ts"
@@ -87,7 +87,7 @@ export const connect = (
     const ca = yield* readablePem("ca", flags.ca)
     const cert = yield* readablePem("cert", flags.cert)
     const key = yield* readablePem("key", flags.key)
-    const AiClient = yield* Effect.promise(() => import("../internal/aiClient.ts"))
+    const AiClient = yield* Effect.promise(() => import("../internal/client/aiClient.ts"))
     return { client: yield* AiClient.make({ address, bearerToken, ca, cert, key }), address, settings }
   })
 

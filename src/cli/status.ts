@@ -1,6 +1,6 @@
 import { Clock, Effect, Schedule } from "effect"
 import { Command, Flag } from "effect/cli"
-import type { CallFailed } from "../internal/aiClient.ts"
+import type { CallFailed } from "../internal/client/aiClient.ts"
 import { CliExit, ExitCode, quietly } from "./exit.ts"
 import { connect, explain, type Peer, peerFlags, reachable } from "./peer.ts"
 import { duration, onStdout, print, printLine } from "./terminal.ts"

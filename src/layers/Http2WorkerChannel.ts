@@ -1,10 +1,10 @@
 import { Clock, Deferred, Effect, Exit, Layer, type Scope } from "effect"
 import * as http2 from "node:http2"
 import * as net from "node:net"
-import { type CallOwner, Http2WorkerCall } from "../internal/http2WorkerCall.ts"
+import { socketWatch } from "../internal/connection/socketWatch.ts"
+import { type CallOwner, Http2WorkerCall } from "../internal/http2/http2WorkerCall.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
-import { connectFault, pathFault, socketPath } from "../internal/socketAddress.ts"
-import { socketWatch } from "../internal/socketWatch.ts"
+import { connectFault, pathFault, socketPath } from "../internal/wire/socketAddress.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { LinkError, WorkerChannel, type WorkerLink } from "../services/WorkerChannel.ts"
 

@@ -1,5 +1,5 @@
 import { Effect, Layer, Logger, References, type Scope } from "effect"
-import { jsonLine, logEntry, prettyLine } from "../internal/logLine.ts"
+import { jsonLine, logEntry, prettyLine } from "../internal/ops/logLine.ts"
 import { type Settings, SidecarConfig } from "../services/SidecarConfig.ts"
 
 /** Where lines go: `process.stdout`, or a test's own. */

@@ -1,5 +1,5 @@
 import { Context, type Effect, type Stream } from "effect"
-import type { PredictRequest } from "../internal/aiProto.ts"
+import type { PredictRequest } from "../internal/client/aiProto.ts"
 
 /**
  * How the stand-in worker behaves.

@@ -1,6 +1,6 @@
 import * as grpc from "@grpc/grpc-js"
 import { Clock, Effect, PubSub, Schema } from "effect"
-import { type PredictChunk, PredictRequest } from "../internal/aiProto.ts"
+import { type PredictChunk, PredictRequest } from "../internal/client/aiProto.ts"
 import { answerTo, loadingNotices } from "./answer.ts"
 import { Refusal } from "./refusal.ts"
 import type { StandInState } from "./state.ts"

@@ -1,7 +1,7 @@
 import { Effect } from "effect"
 import * as fs from "node:fs"
 import * as path from "node:path"
-import { pathFault } from "../internal/socketAddress.ts"
+import { pathFault } from "../internal/wire/socketAddress.ts"
 import { BindError } from "../services/GrpcServer.ts"
 
 /** Makes way for a new socket at `file`: a worker unlinks what an earlier one left behind. Never removes anything else. */

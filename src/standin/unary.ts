@@ -1,6 +1,6 @@
 import * as grpc from "@grpc/grpc-js"
 import { Effect, Schema } from "effect"
-import { ControlMessage, type WorkerHealthMessage } from "../internal/aiProto.ts"
+import { ControlMessage, type WorkerHealthMessage } from "../internal/client/aiProto.ts"
 import { Refusal } from "./refusal.ts"
 import type { StandInState } from "./state.ts"
 

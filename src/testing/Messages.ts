@@ -1,5 +1,5 @@
-import { frame, payloads } from "../internal/frames.ts"
-import { stringEntry, text, visit, Writer } from "../internal/protobuf.ts"
+import { frame, payloads } from "../internal/wire/frames.ts"
+import { stringEntry, text, visit, Writer } from "../internal/wire/protobuf.ts"
 import type { FrameBatch } from "../services/Wire.ts"
 
 /** StreamPredictRequest of the wire contract, with empty values where nothing was sent. */

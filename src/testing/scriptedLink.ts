@@ -1,6 +1,6 @@
 import { Deferred, Effect, Latch } from "effect"
-import { payloads } from "../internal/frames.ts"
-import { HEALTH_PATH } from "../internal/workerRpc.ts"
+import { HEALTH_PATH } from "../internal/connection/workerRpc.ts"
+import { payloads } from "../internal/wire/frames.ts"
 import { Code, codeName } from "../services/Status.ts"
 import {
   type CallEnd,

@@ -1,5 +1,5 @@
 import { Effect, type Fiber, Latch, type Scope, Semaphore } from "effect"
-import * as Rpc from "../internal/workerRpc.ts"
+import * as Rpc from "../internal/connection/workerRpc.ts"
 import * as Status from "../services/Status.ts"
 import type { FrameBatch, Status as GrpcStatus } from "../services/Wire.ts"
 import type { Answer, WorkerSide } from "./Answer.ts"

@@ -1,4 +1,4 @@
-import { payloads } from "../internal/frames.ts"
+import { payloads } from "../internal/wire/frames.ts"
 import { codeName } from "../services/Status.ts"
 import type { Departure, FrameBatch, Metadata, RequestListener, ServerCall, Status } from "../services/Wire.ts"
 import { decodeReply, type PredictReply } from "./Messages.ts"

@@ -2,8 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { loadSync } from "@grpc/proto-loader"
 import { protoPath as healthProto } from "grpc-health-check"
 import { FileDescriptorProto } from "protobufjs/ext/descriptor/index.js"
-import { protoPath } from "../../src/internal/aiProto.ts"
-import { withMapEntryNames } from "../../src/internal/mapEntries.ts"
+import { protoPath } from "../../src/internal/client/aiProto.ts"
+import { withMapEntryNames } from "../../src/internal/surface/mapEntries.ts"
 
 interface Field {
   readonly name: string

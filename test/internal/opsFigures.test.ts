@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as Histogram from "../../src/internal/histogram.ts"
+import * as Histogram from "../../src/internal/metrics/histogram.ts"
+import * as RecentWindow from "../../src/internal/metrics/recentWindow.ts"
 import { publicText } from "../../src/internal/publicText.ts"
-import * as RecentWindow from "../../src/internal/recentWindow.ts"
 
 const observed = (bounds: ReadonlyArray<number>, values: ReadonlyArray<number>) => {
   const histogram = Histogram.make(bounds)

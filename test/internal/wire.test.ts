@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest"
-import { concat, frame, FrameCutter, payloads } from "../../src/internal/frames.ts"
-import * as GrpcMessage from "../../src/internal/grpcMessage.ts"
-import * as GrpcTimeout from "../../src/internal/grpcTimeout.ts"
-import { pass } from "../../src/internal/metadata.ts"
-import { Writer } from "../../src/internal/protobuf.ts"
-import { peekRequest } from "../../src/internal/requestIdentity.ts"
-import { RequestLog } from "../../src/internal/requestLog.ts"
+import { peekRequest } from "../../src/internal/stream/requestIdentity.ts"
+import { RequestLog } from "../../src/internal/stream/requestLog.ts"
+import { concat, frame, FrameCutter, payloads } from "../../src/internal/wire/frames.ts"
+import * as GrpcMessage from "../../src/internal/wire/grpcMessage.ts"
+import * as GrpcTimeout from "../../src/internal/wire/grpcTimeout.ts"
+import { pass } from "../../src/internal/wire/metadata.ts"
+import { Writer } from "../../src/internal/wire/protobuf.ts"
 import type { FrameBatch, WorkerCall } from "../../src/services/Wire.ts"
 
 const bytes = (text: string) => new TextEncoder().encode(text)

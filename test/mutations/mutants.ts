@@ -11,7 +11,7 @@ export interface Mutant {
   readonly found: ReadonlyArray<string>
 }
 
-const stream = "src/internal/proxiedStream.ts"
+const stream = "src/internal/stream/proxiedStream.ts"
 
 export const mutants: ReadonlyArray<Mutant> = [
   {
@@ -41,7 +41,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "holds without bound in number",
     edits: [{
-      file: "src/internal/waitingRoom.ts",
+      file: "src/internal/stream/waitingRoom.ts",
       find: "if (this.#waiting.size >= maxStreams || this.#bytes + stream.heldBytes > maxBytes) return false",
       replace: "if (maxStreams + maxBytes < 0) return false"
     }],
@@ -50,7 +50,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "counts notices as tokens",
     edits: [{
-      file: "src/internal/peek.ts",
+      file: "src/internal/stream/peek.ts",
       find: "      peek.notices++\n      return",
       replace: "      peek.notices++\n      break"
     }],
@@ -64,7 +64,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "leaves Reloading when the socket vanishes",
     edits: [{
-      file: "src/internal/connectionState.ts",
+      file: "src/internal/connection/connectionState.ts",
       find: "      if (state._tag === \"Reloading\") return now.announced ? { ...now, announced: false } : now\n" +
         "      return down(evidence.at, evidence.reason, evidence.detail)",
       replace: "      return down(evidence.at, evidence.reason, evidence.detail)"
@@ -101,7 +101,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "lets the last one of those that wait go first",
     edits: [{
-      file: "src/internal/waitingRoom.ts",
+      file: "src/internal/stream/waitingRoom.ts",
       find: "for (const stream of this.#waiting) {",
       replace: "for (const stream of [...this.#waiting].reverse()) {"
     }],
@@ -146,7 +146,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "lets connection headers of a gateway pass to the worker",
     edits: [{
-      file: "src/internal/metadata.ts",
+      file: "src/internal/wire/metadata.ts",
       find: "  !NEVER.has(key) && KEY.test(key)",
       replace: "  KEY.test(key)"
     }],
@@ -164,7 +164,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "loses the deadline of a call that it only carries",
     edits: [{
-      file: "src/internal/passthroughCall.ts",
+      file: "src/internal/stream/passthroughCall.ts",
       find: "    this.#watchdog.add(this)\n",
       replace: ""
     }],

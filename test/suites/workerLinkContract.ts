@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
-import { frame } from "../../src/internal/frames.ts"
+import { frame } from "../../src/internal/wire/frames.ts"
 import { Code } from "../../src/services/Status.ts"
 import type { WorkerLink } from "../../src/services/WorkerChannel.ts"
 import { endOfStream, request, tokens } from "../support/protobuf.ts"

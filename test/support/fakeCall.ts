@@ -1,5 +1,5 @@
 import { Effect, Fiber } from "effect"
-import { frame, payloads } from "../../src/internal/frames.ts"
+import { frame, payloads } from "../../src/internal/wire/frames.ts"
 import type { CallHandler } from "../../src/services/GrpcServer.ts"
 import type { FrameBatch, Metadata, RequestListener, ServerCall, Status } from "../../src/services/Wire.ts"
 

@@ -1,4 +1,4 @@
-import { payloads } from "../../src/internal/frames.ts"
+import { payloads } from "../../src/internal/wire/frames.ts"
 import type { CallEnd, CallStart, FrameBatch, Metadata, ReplyListener, WorkerCall } from "../../src/services/Wire.ts"
 import type { WorkerLink } from "../../src/services/WorkerChannel.ts"
 import { deferred, Recorder } from "./events.ts"

@@ -1,5 +1,5 @@
 import { Effect } from "effect"
-import { payloads } from "../../src/internal/frames.ts"
+import { payloads } from "../../src/internal/wire/frames.ts"
 import type { CallHandler } from "../../src/services/GrpcServer.ts"
 import type { Departure, FrameBatch, RequestListener, ServerCall, Status } from "../../src/services/Wire.ts"
 import { deferred, type Inbox, Recorder } from "./events.ts"

@@ -1,0 +1,37 @@
+import type { WorkerState } from "../../services/WorkerConnection.ts"
+
+/** One line for the log. */
+export interface Saying {
+  readonly level: "Info" | "Warn"
+  readonly text: string
+}
+
+/** What a change of the status is worth in the log: each change once, an attempt more of the same kind nothing. */
+export const sayChange = (before: WorkerState, after: WorkerState): Saying | undefined => {
+  switch (after._tag) {
+    case "Connected":
+      return before._tag === "Connected" ? undefined : { level: "Info", text: "connected to worker" }
+    case "Reloading": {
+      if (before._tag === "Reloading") return undefined
+      const eta = after.until === undefined ? "" : `, back in about ${Math.ceil((after.until - after.since) / 1000)}s`
+      return { level: "Info", text: `worker is reloading: new streams are held${eta}` }
+    }
+    case "Disconnected": {
+      if (before._tag === "Disconnected" && before.reason === after.reason) return undefined
+      if (after.reason === "Stopped") return undefined
+      const level = after.reason === "GoingAway" ? "Info" : "Warn"
+      return { level, text: `worker not connected (${after.reason}): ${after.detail}; ${after.remedy}` }
+    }
+    case "Connecting":
+      return undefined
+  }
+}
+
+/** Said once: probes starve behind streams. */
+export const saturated = (openCalls: number): string =>
+  `the worker's Health answers late while ${openCalls} calls are open: all its threads are busy with streams, which ` +
+  "does not mean that it is down; set [server] max_worker_streams below its number of threads (a CY-LLM worker has 10)"
+
+/** Said once for each outage: the first phase of the reconnect schedule is over. */
+export const exhausted = (attempts: number, everySecs: number): string =>
+  `${attempts} attempts to reach the worker failed ([health] max_reconnect_attempts); trying on each ${everySecs}s`

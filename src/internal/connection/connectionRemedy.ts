@@ -1,0 +1,41 @@
+import type { Settings } from "../../services/SidecarConfig.ts"
+import type { DownReason } from "../../services/WorkerConnection.ts"
+
+/** One sentence for the operator: what to do about a worker that is not there, naming the key that decides it. */
+export const remedyFor = (settings: Settings, address: string) => (reason: DownReason): string => {
+  const { health, reload } = settings
+  switch (reason) {
+    case "Starting":
+      return `the first attempt on ${address} is under way`
+    case "SocketMissing":
+      return `start the worker, or set [server] worker_uds to the socket it listens on (now ${address})`
+    case "ConnectionRefused":
+      return `the worker died and left its socket file behind: start it again, on ${address} ([server] worker_uds)`
+    case "PermissionDenied":
+      return `give the sidecar's user read and write permission on ${address} and on its folder ([server] worker_uds)`
+    case "NotASocket":
+      return `${address} is not a Unix socket: correct [server] worker_uds`
+    case "PathTooLong":
+      return `a Unix socket's path has at most 107 bytes: choose a shorter [server] worker_uds than ${address}`
+    case "NotGrpc":
+      return `something else than a gRPC server answers on ${address}: correct [server] worker_uds`
+    case "DialTimeout":
+      return `the worker accepted and said nothing for ${health.check_timeout_secs}s ([health] check_timeout_secs): ` +
+        `it hangs, is stopped, or is still starting; look at its log`
+    case "LinkBroken":
+      return "the worker closed the connection: it crashed or was restarted; look at its log"
+    case "GoingAway":
+      return "the worker is shutting down in good order; it is dialled again at once"
+    case "Unhealthy":
+      return "the worker answers Health with healthy = false; its log says why"
+    case "HealthTimeout":
+      return `the worker does not answer Health within ${health.check_timeout_secs}s: it hangs, or all its threads are ` +
+        `busy ([health] check_timeout_secs, failure_threshold; [server] max_worker_streams)`
+    case "HealthFailed":
+      return `the worker answers cy.llm.AiInference/Health with an error: is ${address} a CY-LLM worker ([server] worker_uds)?`
+    case "ReloadTooLong":
+      return `the worker has been reloading for more than ${reload.max_reload_secs}s ([reload] max_reload_secs)`
+    case "Stopped":
+      return "the sidecar is stopping"
+  }
+}

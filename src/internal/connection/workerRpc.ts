@@ -1,0 +1,139 @@
+import { Data, Effect } from "effect"
+import { Code, codeName } from "../../services/Status.ts"
+import { type CallEnd, type FrameBatch, noMetadata } from "../../services/Wire.ts"
+import type { WorkerLink } from "../../services/WorkerChannel.ts"
+import type { WorkerHealth } from "../../services/WorkerConnection.ts"
+import { frame, payloads } from "../wire/frames.ts"
+import { stringEntry, visit, Writer } from "../wire/protobuf.ts"
+
+/** Paths of the unary calls that the sidecar makes itself. */
+export const HEALTH_PATH = "/cy.llm.AiInference/Health"
+export const CONTROL_PATH = "/cy.llm.AiInference/Control"
+
+/** A unary call that did not end with OK and a message. */
+export class UnaryError extends Data.TaggedError("UnaryError")<{ readonly end: CallEnd; readonly detail: string }> {}
+
+/**
+ * One unary call over a link: the message of the answer. Interrupting it cancels the call. `timeoutMillis` is only told
+ * to the worker; the limit is the caller's to keep.
+ */
+export const unary = (
+  link: WorkerLink,
+  path: string,
+  request: Uint8Array,
+  timeoutMillis: number
+): Effect.Effect<Uint8Array, UnaryError> =>
+  Effect.callback((resume) => {
+    let answer: Uint8Array | undefined
+    const call = link.open({ path, metadata: noMetadata, timeoutMillis }, {
+      onHeaders: () => {},
+      onFrames: (batch: FrameBatch) => {
+        answer ??= payloads(batch)[0]
+        return true
+      },
+      onDrain: () => {},
+      onEnd: (end) => {
+        const { code, message } = end.status
+        if (end.reason === "status" && code === Code.OK && answer !== undefined) resume(Effect.succeed(answer))
+        else {
+          const detail = end.reason === "status" && code === Code.OK
+            ? "an answer without a message"
+            : `${codeName(code)}${message === "" ? "" : `: ${message}`}`
+          resume(Effect.fail(new UnaryError({ end, detail })))
+        }
+      }
+    })
+    call.write(frame(request))
+    call.halfClose()
+    return Effect.sync(() => call.cancel())
+  })
+
+/** WorkerHealthRequest (wire contract): 1 trace_id. */
+export const encodeHealthRequest = (traceId: string): Uint8Array =>
+  traceId === "" ? new Uint8Array() : new Writer().string(1, traceId).finish()
+
+/** WorkerHealthResponse (wire contract): 1 healthy, 2 metrics. `undefined`: not a valid message. */
+export const decodeHealthResponse = (message: Uint8Array): WorkerHealth | undefined => {
+  let healthy = false
+  const metrics: Record<string, string> = {}
+  const valid = visit(message, {
+    varint: (field, value) => {
+      if (field === 1) healthy = value !== 0
+    },
+    bytes: (field, value) => {
+      if (field !== 2) return
+      const [key, text] = stringEntry(value)
+      metrics[key] = text
+    }
+  })
+  return valid ? { healthy, metrics } : undefined
+}
+
+/** WorkerHealthResponse as bytes. */
+export const encodeHealthResponse = (health: WorkerHealth): Uint8Array => {
+  const writer = new Writer()
+  if (health.healthy) writer.varint(1, 1)
+  return writer.stringMap(2, health.metrics).finish()
+}
+
+/** ControlMessage (wire contract): 1 trace_id, 2 command, 3 payload. */
+export interface ControlMessage {
+  readonly traceId: string
+  readonly command: string
+  readonly payload: Readonly<Record<string, string>>
+}
+
+/** ControlMessage as bytes. */
+export const encodeControl = (message: ControlMessage): Uint8Array => {
+  const writer = new Writer()
+  if (message.traceId !== "") writer.string(1, message.traceId)
+  if (message.command !== "") writer.string(2, message.command)
+  return writer.stringMap(3, message.payload).finish()
+}
+
+/** A ControlMessage from bytes. `undefined`: not a valid message. */
+export const decodeControl = (bytes: Uint8Array): ControlMessage | undefined => {
+  let traceId = ""
+  let command = ""
+  const payload: Record<string, string> = {}
+  const decoder = new TextDecoder()
+  const valid = visit(bytes, {
+    bytes: (field, value) => {
+      if (field === 1) traceId = decoder.decode(value)
+      else if (field === 2) command = decoder.decode(value)
+      else if (field === 3) {
+        const [key, text] = stringEntry(value)
+        payload[key] = text
+      }
+    }
+  })
+  return valid ? { traceId, command, payload } : undefined
+}
+
+/** Health: the worker's word. Fails when the call fails or its answer is not a WorkerHealthResponse. */
+export const health = (
+  link: WorkerLink,
+  traceId: string,
+  timeoutMillis: number
+): Effect.Effect<WorkerHealth, UnaryError> =>
+  Effect.flatMap(unary(link, HEALTH_PATH, encodeHealthRequest(traceId), timeoutMillis), (message) => {
+    const answer = decodeHealthResponse(message)
+    return answer === undefined
+      ? Effect.fail(
+        new UnaryError({
+          end: { reason: "status", status: { code: Code.INTERNAL, message: "", metadata: noMetadata } },
+          detail: "an answer that is not a WorkerHealthResponse"
+        })
+      )
+      : Effect.succeed(answer)
+  })
+
+/** No reload is expected to take longer; a larger number could not be written as a date. */
+export const MAX_ETA_SECS = 30 * 24 * 3600
+
+/** What a Health answer says about a reload: metrics `status = reloading`, optional `eta_seconds`. */
+export const reloadOf = (answer: WorkerHealth): { readonly etaMillis: number | undefined } | undefined => {
+  if (answer.metrics["status"] !== "reloading") return undefined
+  const eta = Number.parseFloat(answer.metrics["eta_seconds"] ?? "")
+  return { etaMillis: Number.isFinite(eta) && eta >= 0 ? Math.min(eta, MAX_ETA_SECS) * 1000 : undefined }
+}

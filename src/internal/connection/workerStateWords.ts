@@ -1,0 +1,42 @@
+import type { WorkerState } from "../../services/WorkerConnection.ts"
+
+const iso = (millis: number): string => new Date(millis).toISOString()
+
+/**
+ * Why there is no worker for new streams, as one stable word; `undefined` when there is one. Names no path: it may be
+ * shown to gateways.
+ */
+export const reasonOf = (state: WorkerState): string | undefined => {
+  switch (state._tag) {
+    case "Connected":
+      return undefined
+    case "Connecting":
+      return "Connecting"
+    case "Reloading":
+      return "Reloading"
+    case "Disconnected":
+      return state.reason
+  }
+}
+
+/** A worker's status as flat text, for `sidecar.status`. Times are ISO 8601. */
+export const describe = (state: WorkerState): Record<string, string> => {
+  const common = { worker_state: state._tag, worker_since: iso(state.since) }
+  switch (state._tag) {
+    case "Connected":
+      return common
+    case "Connecting":
+      return { ...common, worker_attempt: String(state.attempt) }
+    case "Reloading":
+      return state.until === undefined ? common : { ...common, worker_until: iso(state.until) }
+    case "Disconnected":
+      return {
+        ...common,
+        worker_reason: state.reason,
+        worker_detail: state.detail,
+        worker_remedy: state.remedy,
+        worker_attempt: String(state.attempt),
+        ...(state.retryAt === undefined ? {} : { worker_retry_at: iso(state.retryAt) })
+      }
+  }
+}

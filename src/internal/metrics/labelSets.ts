@@ -1,0 +1,118 @@
+import type { ModelTokens } from "../../services/Metrics.ts"
+import { Code, codeName } from "../../services/Status.ts"
+
+/**
+ * Labels whose values come from outside. Each keeps its number of series bounded, whatever a caller sends: a metric
+ * name's labels must never grow with what strangers can type.
+ */
+
+const inference = ["StreamPredict", "Control", "Health"]
+const training = [
+  "StartTraining",
+  "GetTrainingStatus",
+  "CancelTraining",
+  "ListTrainingJobs",
+  "ExecuteCustomScript",
+  "CancelCustomScript"
+]
+const health = ["Check", "List", "Watch"]
+
+/** The methods that have a label of their own; every other path is "other". */
+export const knownMethods: ReadonlyArray<string> = [
+  ...inference.map((method) => `cy.llm.AiInference/${method}`),
+  ...training.map((method) => `cy.llm.AiTraining/${method}`),
+  ...health.map((method) => `grpc.health.v1.Health/${method}`),
+  "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+  "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+]
+
+const codes = Object.values(Code)
+
+/** Calls by method and status: one typed array per known method, indexed by the code; the last slot is "OTHER". */
+export interface HandledCounter {
+  readonly add: (path: string, code: number) => void
+  readonly read: () => ReadonlyArray<{ readonly labels: { method: string; code: string }; readonly value: number }>
+}
+
+export const handledCounter = (): HandledCounter => {
+  const unknownCode = codes.length
+  const byPath = new Map<string, Float64Array>()
+  const byMethod = [...knownMethods, "other"].map((method) => {
+    const counts = new Float64Array(codes.length + 1)
+    byPath.set(`/${method}`, counts)
+    return { method, counts }
+  })
+  const other = byPath.get("/other") ?? new Float64Array(codes.length + 1)
+  return {
+    add: (path, code) => {
+      const counts = byPath.get(path) ?? other
+      const slot = Number.isInteger(code) && code >= 0 && code < unknownCode ? code : unknownCode
+      counts[slot] = (counts[slot] ?? 0) + 1
+    },
+    read: () =>
+      byMethod.flatMap(({ counts, method }) =>
+        Array.from(counts, (value, slot) => ({
+          labels: { method, code: slot === unknownCode ? "OTHER" : codeName(slot) },
+          value
+        })).filter(({ value }) => value > 0)
+      )
+  }
+}
+
+/** Tokens by model. */
+export interface ModelCounter {
+  /** The counter of one model; it takes a place among the `limit` only when it counts its first token. */
+  readonly of: (modelId: string) => ModelTokens
+  readonly read: () => Iterable<readonly [string, number]>
+}
+
+/** At most `limit` models, then "other"; so is a name longer than `maxName` UTF-16 units. No name is "unknown". */
+export const modelCounter = (limit: number, maxName = 200): ModelCounter => {
+  const slots = new Map<string, { tokens: number }>()
+  const claim = (modelId: string): { tokens: number } => {
+    const name = modelId === "" ? "unknown" : modelId.length > maxName ? "other" : modelId
+    const known = slots.get(name)
+    if (known !== undefined) return known
+    // "other" itself stands outside the limit.
+    const named = slots.has("other") ? slots.size - 1 : slots.size
+    if (name !== "other" && named >= limit) return claim("other")
+    const fresh = { tokens: 0 }
+    slots.set(name, fresh)
+    return fresh
+  }
+  return {
+    of: (modelId) => {
+      let slot = slots.get(modelId)
+      return {
+        add: (tokens) => {
+          if (tokens <= 0) return
+          slot ??= claim(modelId)
+          slot.tokens += tokens
+        }
+      }
+    },
+    read: () => Array.from(slots, ([name, slot]) => [name, slot.tokens] as const)
+  }
+}
+
+/** Numbers by a word of ours. Words beyond `limit` are counted under "other", should a caller invent them. */
+export interface WordCounter {
+  readonly add: (word: string) => void
+  readonly set: (word: string, value: number) => void
+  readonly read: () => Iterable<readonly [string, number]>
+}
+
+export const wordCounter = (words: ReadonlyArray<string>, limit = 32): WordCounter => {
+  const values = new Map<string, number>(words.map((word) => [word, 0]))
+  const fold = (word: string) => values.has(word) || values.size < limit ? word : "other"
+  return {
+    add: (word) => {
+      const name = fold(word)
+      values.set(name, (values.get(name) ?? 0) + 1)
+    },
+    set: (word, value) => {
+      values.set(fold(word), value)
+    },
+    read: () => values
+  }
+}

@@ -1,0 +1,105 @@
+import type { JournalCondition } from "../../services/UsageJournal.ts"
+import type { WorkerState } from "../../services/WorkerConnection.ts"
+
+/** The answer of `/readyz`. Times are ISO 8601 in UTC. */
+export interface Readiness {
+  /** Whether a gateway may send streams here: the worker is connected and the sidecar does not drain. */
+  readonly ready: boolean
+  readonly status: "connecting" | "connected" | "reloading" | "disconnected"
+  /** Why it is not ready, as one stable word. */
+  readonly reason: string | null
+  readonly detail: string | null
+  /** What the operator can do. */
+  readonly remedy: string | null
+  readonly since: string
+  /** When the worker is dialled next. */
+  readonly retry_at: string | null
+  /** When a reloading worker expects to be back. */
+  readonly back_at: string | null
+  readonly draining: boolean
+  readonly streams_in_flight: number
+  /** The usage journal; `null` where there is none. A failing journal does not make the sidecar unready. */
+  readonly journal: JournalView | null
+}
+
+/** The condition of the usage journal. */
+export interface JournalView {
+  readonly status: "ok" | "failing"
+  readonly reason: string | null
+  readonly detail: string | null
+  readonly since: string | null
+  /** Closed records that wait in memory. */
+  readonly unsaved: number
+}
+
+/** What readiness is made of. */
+export interface ReadinessSource {
+  readonly state: WorkerState
+  readonly draining: boolean
+  readonly inFlight: number
+  readonly journal: JournalCondition | undefined
+  /** Takes from a text what outsiders shall not read. */
+  readonly publish: (text: string) => string
+}
+
+const iso = (millis: number | undefined): string | null => millis === undefined ? null : new Date(millis).toISOString()
+
+const why = (state: WorkerState, draining: boolean, publish: (text: string) => string) => {
+  if (draining) {
+    return {
+      reason: "Draining",
+      detail: "the sidecar takes no new streams; running ones finish",
+      remedy: "send new streams to another instance, or end the drain with the control command sidecar.undrain"
+    }
+  }
+  switch (state._tag) {
+    case "Connected":
+      return { reason: null, detail: null, remedy: null }
+    case "Connecting":
+      return { reason: "Connecting", detail: `attempt ${state.attempt} to reach the worker`, remedy: null }
+    case "Reloading":
+      return {
+        reason: "Reloading",
+        detail: "the worker loads a model; new streams are held until it is back",
+        remedy: null
+      }
+    case "Disconnected":
+      return { reason: state.reason, detail: publish(state.detail), remedy: publish(state.remedy) }
+  }
+}
+
+const statusWord: Record<WorkerState["_tag"], Readiness["status"]> = {
+  Connecting: "connecting",
+  Connected: "connected",
+  Reloading: "reloading",
+  Disconnected: "disconnected"
+}
+
+const journalView = (
+  condition: JournalCondition | undefined,
+  publish: (text: string) => string
+): JournalView | null => {
+  if (condition === undefined) return null
+  return condition._tag === "ok"
+    ? { status: "ok", reason: null, detail: null, since: null, unsaved: 0 }
+    : {
+      status: "failing",
+      reason: condition.reason,
+      detail: publish(condition.detail),
+      since: iso(condition.since),
+      unsaved: condition.unsaved
+    }
+}
+
+/** Whether a gateway may send streams here, and why not. */
+export const readiness = ({ draining, inFlight, journal, publish, state }: ReadinessSource): Readiness => ({
+  ready: state._tag === "Connected" && !draining,
+  status: statusWord[state._tag],
+  ...why(state, draining, publish),
+  since: new Date(state.since).toISOString(),
+  retry_at: state._tag === "Disconnected" ? iso(state.retryAt) : null,
+  back_at: state._tag === "Reloading" ? iso(state.until) : null,
+  draining,
+  streams_in_flight: inFlight,
+  journal: journalView(journal, publish)
+})

@@ -1,0 +1,471 @@
+import * as Status from "../../services/Status.ts"
+import * as E from "../../services/StreamError.ts"
+import type { UsageTally } from "../../services/UsageMeter.ts"
+import type { Outcome } from "../../services/UsageRecord.ts"
+import type {
+  CallEnd,
+  Departure,
+  FrameBatch,
+  Metadata,
+  ReplyListener,
+  RequestListener,
+  ServerCall,
+  Status as GrpcStatus,
+  WorkerCall
+} from "../../services/Wire.ts"
+import type { WorkerLink } from "../../services/WorkerChannel.ts"
+import { first } from "../wire/metadata.ts"
+import { noticeOf } from "./holdNotice.ts"
+import type { Queued } from "./placeQueue.ts"
+import { ReaderWatch } from "./readerWatch.ts"
+import { noticeFrame, ReplayedFrames } from "./replayedFrames.ts"
+import { ReplyCount } from "./replyCount.ts"
+import { identityOf } from "./requestIdentity.ts"
+import { RequestLog } from "./requestLog.ts"
+import type { Opening, StreamEnd, StreamEnv } from "./streamEnv.ts"
+import { outcomeOf, statusOf } from "./streamStatus.ts"
+import type { Waiting } from "./waitingRoom.ts"
+import type { Watched } from "./watchdog.ts"
+import { workerUnavailable } from "./workerUnavailable.ts"
+
+type Phase = "new" | "held" | "queued" | "open" | "over"
+
+/** A worker that refuses a stream unseen is asked again this often, each time after the waiting room's pause. */
+const MAX_REFUSALS = 10
+
+/**
+ * One StreamPredict call on its way: held, queued, open at the worker, over. Everything here happens synchronously on the
+ * event loop; a steady flow of batches wakes no fiber. The fiber that owns the stream (`layers/ReplayingProxy`) starts it,
+ * waits for its end and finishes it.
+ */
+export class ProxiedStream implements Watched, Waiting, Queued {
+  readonly tally: UsageTally
+  readonly #call: ServerCall
+  readonly #env: StreamEnv
+  readonly #metadata: Metadata
+  readonly #log: RequestLog
+  readonly #count: ReplyCount
+  readonly #reader: ReaderWatch
+  readonly #deadlineAt: number
+  readonly #requests: RequestListener
+  readonly #replies: ReplyListener
+  #phase: Phase = "new"
+  #worker: WorkerCall | undefined
+  #link: WorkerLink | undefined
+  #place = false
+  /** Until when it may be held or queued. */
+  #patienceAt = Number.POSITIVE_INFINITY
+  #waitingSince = 0
+  /** It has been held or queued: it is not sent to the back of the waiting room again. */
+  #hasWaited = false
+  #openedAt = 0
+  #lastFrameAt = 0
+  /** The worker has answered this attempt with a frame. */
+  #opened = false
+  #refusals = 0
+  #priority = 0
+  /** Queued in thought only: the priority stands in the first request. */
+  #awaitsRequest = false
+  #answered = false
+  #noticed = false
+  #rewriting: ReplayedFrames | undefined
+  #end: StreamEnd | undefined
+  #observer: ((opening: Opening) => void) | undefined
+  #onSettled: (() => void) | undefined
+  #heldBytes = 0
+  /** Milliseconds between arrival and the worker that are not waiting: what the sidecar adds at the start. */
+  #admissionMillis = 0
+
+  /** `metadata`: what may pass to the worker. */
+  constructor(call: ServerCall, metadata: Metadata, tally: UsageTally, env: StreamEnv) {
+    this.#call = call
+    this.#env = env
+    this.#metadata = metadata
+    this.tally = tally
+    this.#log = new RequestLog(env.replayMaxBytes)
+    this.#count = new ReplyCount(tally, env.metrics, env.peek, call.arrivedAt)
+    this.#reader = new ReaderWatch(call, env.slowReaderMillis)
+    this.#deadlineAt = call.timeoutMillis === undefined
+      ? Number.POSITIVE_INFINITY
+      : call.arrivedAt + call.timeoutMillis
+    this.#requests = {
+      onFrames: (batch) => this.#onRequest(batch),
+      onHalfClose: () => this.#onHalfClose(),
+      onDrain: () => this.#onGatewayReady(),
+      onDeparture: (departure, answered) => this.depart(departure, answered)
+    }
+    this.#replies = {
+      onHeaders: (metadata) => this.#onHeaders(metadata),
+      onFrames: (batch) => this.#onReply(batch),
+      onEnd: (end) => this.#onWorkerEnd(end),
+      onDrain: () => this.#call.resume()
+    }
+  }
+
+  /** Starts; `onSettled` is called once, when it is decided how the stream ends. */
+  begin(onSettled: () => void): void {
+    this.#onSettled = onSettled
+    const { watchdog } = this.#env
+    watchdog.add(this)
+    this.#call.start(this.#requests)
+    if (this.#phase !== "new") return
+    if (this.#deadlineAt <= watchdog.now()) this.due(watchdog.now())
+    else this.#seek()
+  }
+
+  /** Tells how the first opening went to `observer` instead of to the circuit breaker's record. */
+  observeOpening(observer: (opening: Opening) => void): void {
+    this.#observer = observer
+  }
+
+  /** How it ended, once settled. */
+  get end(): StreamEnd | undefined {
+    return this.#end
+  }
+
+  /** Token chunks that were handed to the gateway. */
+  get delivered(): number {
+    return this.#count.peek.tokens
+  }
+
+  get priority(): number {
+    return this.#priority
+  }
+
+  get heldBytes(): number {
+    return this.#heldBytes
+  }
+
+  /** Ends the stream for a reason of the sidecar's own. */
+  fail(error: E.StreamError, delivery: "flush" | "now" = "flush"): void {
+    this.#decide(statusOf(error), outcomeOf(error), delivery)
+  }
+
+  /** The gateway is gone. After the `end_of_stream` frame that is no failure: many gateways stop reading there. */
+  depart(departure: Departure, answered?: GrpcStatus): void {
+    if (this.#phase === "over") return
+    const { metrics, watchdog } = this.#env
+    const at = watchdog.now()
+    if (departure === "vanished" && !this.#count.peek.ended) metrics.gatewaySendError()
+    if (this.#count.peek.ended) this.#complete(Status.ok)
+    else if (answered !== undefined) this.#decide(answered, "failed")
+    else this.fail(new E.GatewayGone({ departure }))
+    metrics.cancelPropagated((watchdog.now() - at) / 1000)
+  }
+
+  dueAt(): number {
+    switch (this.#phase) {
+      case "held":
+      case "queued":
+        return Math.min(this.#deadlineAt, this.#patienceAt)
+      case "open":
+        return Math.min(this.#deadlineAt, this.#reader.dueAt ?? this.#idleAt())
+      default:
+        return this.#deadlineAt
+    }
+  }
+
+  due(now: number): void {
+    if (now >= this.#deadlineAt) {
+      if (this.#count.peek.ended) this.#complete(Status.ok)
+      else this.fail(new E.DeadlineExceeded({ delivered: this.delivered }), "now")
+    } else if (this.#phase === "held") {
+      this.fail(new E.HoldTimeout({ heldMillis: now - this.#waitingSince, retryAfterMillis: this.#retryAfter() }))
+    } else if (this.#phase === "queued") {
+      this.fail(new E.QueueTimeout({ queuedMillis: now - this.#waitingSince, retryAfterMillis: this.#retryAfter() }))
+    } else if (this.#reader.dueAt !== undefined) {
+      if (!this.#reader.stillReads(now)) this.fail(new E.SlowReader({ delivered: this.delivered }), "now")
+    } else {
+      const before = this.delivered === 0
+      this.fail(
+        new E.StreamIdle({
+          phase: before ? "first_token" : "idle",
+          idleSecs: (before ? this.#env.firstTokenMillis : this.#env.idleMillis) / 1000,
+          delivered: this.delivered
+        })
+      )
+    }
+  }
+
+  /** The waiting room lets it go. */
+  release(): void {
+    this.#waited()
+    this.#phase = "new"
+    this.#seek()
+  }
+
+  /** A place at the worker is taken in its name. */
+  admitted(): void {
+    this.#place = true
+    this.#waited()
+    this.#phase = "new"
+    this.#seek()
+  }
+
+  #idleAt(): number {
+    return this.delivered === 0 ? this.#openedAt + this.#env.firstTokenMillis : this.#lastFrameAt + this.#env.idleMillis
+  }
+
+  #retryAfter(): number {
+    return this.#env.connection.retryAfterMillis()
+  }
+
+  /** Where now: to the worker, into the queue before it, or into the waiting room. */
+  #seek(): void {
+    const { connection, places, room } = this.#env
+    const link = connection.link()
+    if (link === undefined) {
+      const patience = this.#holdPatience()
+      if (patience > 0) this.#hold(patience)
+      else this.fail(workerUnavailable(connection))
+      // Last, so that those who wait for the place come into the waiting room behind it.
+      this.#givePlaceBack()
+    } else if (room.keepsOrder && !this.#hasWaited) this.#hold(this.#env.holdMillis)
+    else if (this.#place || places.tryTake()) {
+      this.#place = true
+      this.#open(link)
+    } else this.#enqueue()
+  }
+
+  #holdPatience(): number {
+    const { connection, holdMillis, holdOnDisconnectMillis } = this.#env
+    // What was accepted once is held until the worker is back, whatever its status is called meanwhile.
+    return connection.current()._tag === "Reloading" || this.tally.replays + this.#refusals > 0
+      ? holdMillis
+      : holdOnDisconnectMillis
+  }
+
+  #hold(patience: number): void {
+    this.#wait("held", patience)
+    this.#heldBytes = this.#log.bytes
+    if (!this.#env.room.enter(this)) {
+      this.#phase = "new"
+      this.fail(new E.HoldFull({ retryAfterMillis: this.#retryAfter() }))
+    } else this.#notice()
+  }
+
+  #enqueue(): void {
+    this.#wait("queued", this.#env.queueMillis)
+    this.#awaitsRequest = this.tally.identity === undefined && !this.#log.halfClosed
+    if (!this.#awaitsRequest) this.#enterQueue()
+  }
+
+  #enterQueue(): void {
+    const { places } = this.#env
+    this.#awaitsRequest = false
+    this.#priority = this.tally.identity?.priority ?? 0
+    if (places.tryTake()) this.admitted()
+    else if (!places.enter(this)) {
+      this.#phase = "new"
+      this.fail(new E.QueueFull({ retryAfterMillis: this.#retryAfter() }))
+    }
+  }
+
+  #wait(phase: "held" | "queued", patience: number): void {
+    const now = this.#env.watchdog.now()
+    this.#phase = phase
+    this.#waitingSince = now
+    this.#hasWaited = true
+    this.#patienceAt = now + patience
+    this.#env.watchdog.nearer(this.dueAt())
+  }
+
+  #waited(): void {
+    this.tally.heldMillis += Math.round(this.#env.watchdog.now() - this.#waitingSince)
+  }
+
+  /** Tells the user why it takes so long, if that was asked for. It is not the model's words and is never counted. */
+  #notice(): void {
+    const { connection, holdNotice, watchdog } = this.#env
+    if (this.#answered || this.#noticed || this.#count.peek.frames > 0) return
+    const text = noticeOf({
+      metadata: this.#call.metadata,
+      configured: holdNotice,
+      state: connection.current(),
+      patienceMillis: this.#patienceAt - watchdog.now()
+    })
+    if (text === undefined) return
+    this.#noticed = true
+    this.#call.sendHeaders({})
+    this.#call.write(noticeFrame(text))
+  }
+
+  #open(link: WorkerLink): void {
+    const { watchdog } = this.#env
+    const now = watchdog.now()
+    this.#phase = "open"
+    this.#link = link
+    this.#openedAt = now
+    this.#lastFrameAt = now
+    this.#opened = false
+    this.#admissionMillis = now - this.#call.arrivedAt - this.tally.heldMillis
+    const known = this.#count.peek.frames + (this.#noticed ? 1 : 0)
+    // Before the first token only: so all frames that the gateway has are without one, and come again.
+    this.#rewriting = known === 0 ? undefined : new ReplayedFrames(known, this.#count.peek.frames, this.#env.peek)
+    const worker = link.open({
+      path: this.#call.path,
+      metadata: this.#metadata,
+      timeoutMillis: this.#deadlineAt === Number.POSITIVE_INFINITY ? undefined : Math.max(1, this.#deadlineAt - now),
+      encoding: this.#call.encoding
+    }, this.#replies)
+    // The link may have said the end already.
+    if (this.#phase !== "open" || this.#link !== link) return
+    this.#worker = worker
+    watchdog.nearer(this.dueAt())
+    if (this.#log.sendAll(worker)) this.#call.resume()
+  }
+
+  #onRequest(batch: FrameBatch): boolean {
+    if (this.#phase === "over") return true
+    this.tally.identity ??= identityOf(batch, this.#env.peek.inflate)
+    const before = this.#log.bytes
+    const room = this.#log.push(batch, this.#worker)
+    if (this.#awaitsRequest) this.#enterQueue()
+    if (this.#phase !== "held") return room
+    const grown = this.#log.bytes - before
+    if (this.#env.room.grow(grown)) this.#heldBytes += grown
+    else this.fail(new E.HoldFull({ retryAfterMillis: this.#retryAfter() }))
+    return room
+  }
+
+  #onHalfClose(): void {
+    this.#log.halfClose(this.#worker)
+    if (this.#awaitsRequest) this.#enterQueue()
+  }
+
+  #onHeaders(metadata: Metadata): void {
+    this.#lastFrameAt = this.#env.watchdog.now()
+    if (this.#answered || this.#noticed) return
+    this.#answered = true
+    this.#call.sendHeaders(metadata, first(metadata, "grpc-encoding"))
+  }
+
+  #onReply(batch: FrameBatch): boolean {
+    if (this.#phase !== "open") return true
+    const out = this.#rewriting === undefined ? batch : this.#rewriting.rewrite(batch)
+    const now = this.#env.watchdog.now()
+    if (!this.#opened) {
+      this.#opened = true
+      this.#tellOpening("succeeded", this.#link)
+    }
+    this.#lastFrameAt = now
+    if (out === undefined) return true
+    if (this.#count.add(out, now)) {
+      // From here on the stream is never sent again.
+      this.#log.forget()
+      this.#env.watchdog.nearer(now + this.#env.idleMillis)
+    }
+    const room = this.#call.write(out)
+    if (this.#reader.handed(out.length, room, now)) this.#env.watchdog.nearer(this.dueAt())
+    return room
+  }
+
+  #onGatewayReady(): void {
+    if (!this.#reader.ready()) return
+    // The worker was not asked for anything meanwhile.
+    this.#lastFrameAt = this.#env.watchdog.now()
+    this.#worker?.resume()
+  }
+
+  #onWorkerEnd(end: CallEnd): void {
+    if (this.#phase !== "open") return
+    const opened = this.#opened
+    const link = this.#link
+    this.#worker = undefined
+    this.#link = undefined
+    if (end.reason === "status") {
+      if (!opened) this.#tellOpening(end.status.code === Status.Code.INTERNAL ? "failed" : "ignored", link)
+      return this.#onWorkerStatus(end.status)
+    }
+    this.#env.connection.suspect()
+    if (!opened) this.#tellOpening(end.reason === "refused" ? "ignored" : "failed", link)
+    if (this.#count.peek.ended) return this.#complete(Status.ok)
+    this.#sendAgain(end.reason)
+  }
+
+  #tellOpening(opening: Opening, link: WorkerLink | undefined): void {
+    const observer = this.#observer
+    this.#observer = undefined
+    if (observer === undefined) this.#env.onOpening(opening, link)
+    else observer(opening)
+  }
+
+  #onWorkerStatus(status: GrpcStatus): void {
+    this.#count.takeTrailers(status.metadata)
+    if (status.code !== Status.Code.OK) this.fail(new E.WorkerStatus({ status }))
+    else if (this.#count.peek.ended || !this.#env.requireEndOfStream) this.#complete(status)
+    else {
+      this.fail(
+        new E.Truncated({
+          kind: this.#count.peek.frames === 0 ? "empty_stream" : "truncated",
+          delivered: this.delivered
+        })
+      )
+    }
+  }
+
+  /** The link broke: before the first token the stream is sent once more, now or when the worker is back. */
+  #sendAgain(reason: "transport" | "refused"): void {
+    const { holdMillis, metrics, room } = this.#env
+    const allowed = reason === "refused" ? this.#refusals < MAX_REFUSALS : this.tally.replays === 0
+    if (this.delivered > 0 || !this.#log.replayable || !allowed) {
+      return this.fail(new E.WorkerLost({ delivered: this.delivered, retryAfterMillis: this.#retryAfter() }))
+    }
+    if (reason === "refused") this.#refusals++
+    else {
+      this.tally.replays++
+      metrics.replayed()
+    }
+    this.#log.rewind()
+    // By way of the waiting room, whose pause gives the status time to learn that the link is gone.
+    this.#wait("held", holdMillis)
+    this.#heldBytes = this.#log.bytes
+    if (!room.enter(this, "after a pause")) {
+      this.#phase = "new"
+      this.fail(new E.WorkerLost({ delivered: 0, retryAfterMillis: this.#retryAfter() }))
+    }
+    this.#givePlaceBack()
+  }
+
+  #complete(status: GrpcStatus): void {
+    this.#decide(status, "completed")
+  }
+
+  #decide(status: GrpcStatus, outcome: Outcome, delivery: "flush" | "now" = "flush"): void {
+    this.#settle({ status, outcome, grpcStatus: status.code, delivery, at: this.#env.watchdog.now() })
+  }
+
+  #settle(end: StreamEnd): void {
+    if (this.#phase === "over") return
+    const phase = this.#phase
+    if (phase === "held" || phase === "queued") this.#waited()
+    this.#phase = "over"
+    this.#end = end
+    this.#worker?.cancel()
+    this.#worker = undefined
+    if (phase === "held") this.#env.room.leave(this)
+    else if (phase === "queued") this.#env.places.leave(this)
+    this.#givePlaceBack()
+    this.#env.watchdog.remove(this)
+    this.#log.forget()
+    this.#onSettled?.()
+  }
+
+  #givePlaceBack(): void {
+    if (!this.#place) return
+    this.#place = false
+    this.#env.places.giveBack()
+  }
+
+  /** Says the end to the gateway; to be called when the end is committed. */
+  finish(): void {
+    const { metrics, watchdog } = this.#env
+    const end = this.#end
+    if (end === undefined) return
+    this.#call.end(end.status, end.delivery)
+    const now = watchdog.now()
+    metrics.streamOverhead((this.#admissionMillis + now - end.at) / 1000)
+    metrics.streamEnded(end.outcome, (now - this.#call.arrivedAt) / 1000)
+    metrics.handled(this.#call.path, end.status.code)
+  }
+}

@@ -1,0 +1,65 @@
+import type { FrameBatch } from "../../services/Wire.ts"
+import { concat, frame, payloads } from "../wire/frames.ts"
+import { visit, Writer } from "../wire/protobuf.ts"
+import { peekBatch, type PeekOptions, ReplyPeek } from "./peek.ts"
+
+const INDEX_FIELD = 4
+const CHUNK_FIELD = 2
+
+const indexOf = (message: Uint8Array): number | undefined => {
+  let index = 0
+  const valid = visit(message, { varint: (field, value) => void (field === INDEX_FIELD && (index = value)) })
+  return valid ? index : undefined
+}
+
+/**
+ * The message with another `index`: the new value is appended, since the last one of a field counts (protobuf.dev,
+ * "Last One Wins"); all other bytes stay as they came.
+ */
+const withIndex = (message: Uint8Array, index: number): Uint8Array =>
+  concat([message, new Writer().varint(INDEX_FIELD, index).finish()])
+
+/** A StreamPredictResponse of our own, for people: `[reload] hold_notice`. */
+export const noticeFrame = (text: string): FrameBatch => frame(new Writer().string(CHUNK_FIELD, text).finish())
+
+/**
+ * The frames of a stream that is not the worker's own any more: it was sent again after frames had been delivered, or
+ * it began with a notice of ours. Frames without a token that the gateway already has are dropped, and `index` stays
+ * gapless for the gateway. This is the one case in which a frame is rewritten.
+ */
+export class ReplayedFrames {
+  readonly #options: PeekOptions
+  #next: number
+  #drop: number
+
+  /** `delivered`: frames that the gateway has; `drop`: how many of them a worker that starts anew sends again. */
+  constructor(delivered: number, drop: number, options: PeekOptions) {
+    this.#next = delivered
+    this.#drop = drop
+    this.#options = options
+  }
+
+  /** What of a batch is for the gateway; `undefined` when nothing is. */
+  rewrite(batch: FrameBatch): FrameBatch | undefined {
+    const out: Array<Uint8Array> = []
+    let at = 0
+    for (const payload of payloads(batch)) {
+      const compressed = batch[at] !== 0
+      const whole = batch.subarray(at, at + 5 + payload.length)
+      at += whole.length
+      const peek = new ReplyPeek()
+      peekBatch(whole, peek, this.#options)
+      if (this.#drop > 0 && peek.tokens === 0 && !peek.ended) {
+        this.#drop--
+        continue
+      }
+      this.#drop = 0
+      const message = compressed ? this.#options.inflate?.(payload) : payload
+      const index = message === undefined ? undefined : indexOf(message)
+      if (message === undefined || index === undefined || index === this.#next) out.push(whole)
+      else out.push(frame(withIndex(message, this.#next)))
+      this.#next++
+    }
+    return out.length === 0 ? undefined : concat(out)
+  }
+}

@@ -1,0 +1,71 @@
+import type { Metrics, ModelTokens } from "../../services/Metrics.ts"
+import type { UsageTally } from "../../services/UsageMeter.ts"
+import type { FrameBatch, Metadata } from "../../services/Wire.ts"
+import { first } from "../wire/metadata.ts"
+import { peekBatch, type PeekOptions, ReplyPeek } from "./peek.ts"
+import { anonymous } from "./requestIdentity.ts"
+
+/** A count in the worker's trailers. */
+const count = (value: string | undefined): number | undefined =>
+  value !== undefined && /^\d{1,15}$/.test(value) ? Number(value) : undefined
+
+/** Counts one stream's replies into its tally and the metrics: per batch a look at the bytes and a few additions. */
+export class ReplyCount {
+  readonly peek = new ReplyPeek()
+  readonly #tally: UsageTally
+  readonly #metrics: Metrics["Service"]
+  readonly #options: PeekOptions
+  readonly #arrivedAt: number
+  #model: ModelTokens | undefined
+  #lastTokenAt = 0
+
+  constructor(tally: UsageTally, metrics: Metrics["Service"], options: PeekOptions, arrivedAt: number) {
+    this.#tally = tally
+    this.#metrics = metrics
+    this.#options = options
+    this.#arrivedAt = arrivedAt
+  }
+
+  /** Counts a batch that is handed to the gateway now. `true`: it holds the stream's first token. */
+  add(batch: FrameBatch, now: number): boolean {
+    const { peek } = this
+    const tally = this.#tally
+    const before = peek.tokens
+    const malformed = peek.malformed
+    peekBatch(batch, peek, this.#options)
+    if (peek.malformed !== malformed) this.#metrics.malformedFrame()
+    tally.bytes = peek.bytes
+    tally.notices = peek.notices
+    if (peek.tokens === before) return false
+    const fresh = peek.tokens - before
+    if (before === 0) this.#firstToken(now)
+    else this.#metrics.interToken((now - this.#lastTokenAt) / 1000)
+    this.#lastTokenAt = now
+    this.#metrics.tokens(fresh)
+    this.#model?.add(fresh)
+    tally.tokens = peek.tokens
+    tally.chunks = peek.tokens
+    return before === 0
+  }
+
+  /** The worker's own numbers, when its trailers have them, win over counted chunks (design §7). */
+  takeTrailers(trailers: Metadata): void {
+    const tally = this.#tally
+    tally.promptTokens = count(first(trailers, "cy-prompt-tokens"))
+    const tokens = count(first(trailers, "cy-completion-tokens"))
+    if (tokens === undefined) return
+    const more = Math.max(0, tokens - tally.tokens)
+    this.#metrics.tokens(more)
+    this.#model?.add(more)
+    tally.tokens = tokens
+    tally.tokenSource = "worker"
+  }
+
+  #firstToken(now: number): void {
+    const millis = now - this.#arrivedAt
+    this.#tally.ttftMillis = Math.round(millis)
+    this.#tally.identity ??= anonymous
+    this.#model = this.#metrics.modelTokens(this.#tally.identity.modelId)
+    this.#metrics.firstToken(millis / 1000)
+  }
+}

@@ -1,0 +1,40 @@
+import type { Metrics } from "../../services/Metrics.ts"
+import type { UsageEnd } from "../../services/UsageMeter.ts"
+import type { Status } from "../../services/Wire.ts"
+import type { WorkerLink } from "../../services/WorkerChannel.ts"
+import type { WorkerConnection } from "../../services/WorkerConnection.ts"
+import type { PeekOptions } from "./peek.ts"
+import type { PlaceQueue } from "./placeQueue.ts"
+import type { WaitingRoom } from "./waitingRoom.ts"
+import type { Watchdog } from "./watchdog.ts"
+
+/** How an opening at the worker went, for the circuit breaker. */
+export type Opening = "succeeded" | "failed" | "ignored"
+
+/** What all streams share. Times are milliseconds. */
+export interface StreamEnv {
+  readonly watchdog: Watchdog
+  readonly room: WaitingRoom
+  readonly places: PlaceQueue
+  readonly connection: WorkerConnection["Service"]
+  readonly metrics: Metrics["Service"]
+  readonly peek: PeekOptions
+  readonly onOpening: (opening: Opening, link: WorkerLink | undefined) => void
+  readonly holdMillis: number
+  readonly holdOnDisconnectMillis: number
+  readonly holdNotice: string
+  readonly queueMillis: number
+  readonly firstTokenMillis: number
+  readonly idleMillis: number
+  readonly slowReaderMillis: number
+  readonly replayMaxBytes: number
+  readonly requireEndOfStream: boolean
+}
+
+/** How a stream is over: what the gateway is told and what is metered. */
+export interface StreamEnd extends UsageEnd {
+  readonly status: Status
+  readonly delivery: "flush" | "now"
+  /** Monotonic milliseconds at which it was decided. */
+  readonly at: number
+}

@@ -1,0 +1,143 @@
+import { Clock, Effect } from "effect"
+import type { CallHandler } from "../../services/GrpcServer.ts"
+import type { InferenceProxy } from "../../services/InferenceProxy.ts"
+import type { Metrics } from "../../services/Metrics.ts"
+import type { Settings } from "../../services/SidecarConfig.ts"
+import * as Status from "../../services/Status.ts"
+import type { ServerCall, Status as GrpcStatus } from "../../services/Wire.ts"
+import type { WorkerConnection } from "../../services/WorkerConnection.ts"
+import { decodeControl, encodeControl, MAX_ETA_SECS } from "../connection/workerRpc.ts"
+import { describe } from "../connection/workerStateWords.ts"
+import { version } from "../version.ts"
+import { decompress } from "../wire/decompress.ts"
+import { commandOf } from "./aiMessages.ts"
+import { withinDeadline } from "./answer.ts"
+import { type Peeked, peekFirst } from "./peekedCall.ts"
+import { unary, type UnaryOptions } from "./unary.ts"
+
+/** Commands that start so are the sidecar's own; all others go to the worker. */
+const OWN = "sidecar."
+
+export interface ControlOptions extends UnaryOptions {
+  readonly config: Settings
+  readonly connection: WorkerConnection["Service"]
+  readonly proxy: InferenceProxy["Service"]
+  readonly metrics: Metrics["Service"]
+  /** Wall clock, milliseconds since the epoch. */
+  readonly startedAt: number
+}
+
+type Payload = Readonly<Record<string, string>>
+type Command = (payload: Payload) => Effect.Effect<Payload>
+
+const done: Payload = { status: "ok" }
+const mistake = (message: string): Payload => ({ status: "error", message })
+
+/** The figures of the sidecar by their metric names, as text. */
+export const ownFigures = (figures: Readonly<Record<string, number>>): Record<string, string> =>
+  Object.fromEntries(
+    Object.entries(figures).filter(([name]) => name.startsWith("sidecar_")).map((
+      [name, value]
+    ) => [name, String(value)])
+  )
+
+const listOf = (bind: string | ReadonlyArray<string>): string => typeof bind === "string" ? bind : bind.join(", ")
+
+const commands = (options: ControlOptions): Readonly<Record<string, Command>> => {
+  const { config, connection, metrics, proxy } = options
+  const workerState = Effect.sync((): Payload => ({ ...done, worker_state: connection.current()._tag }))
+  return {
+    "sidecar.status": () =>
+      Effect.gen(function*() {
+        const now = yield* Clock.currentTimeMillis
+        const figures = yield* metrics.figures
+        return {
+          ...ownFigures(figures),
+          ...done,
+          ...describe(connection.current()),
+          version,
+          uptime_secs: String(Math.floor((now - options.startedAt) / 1000)),
+          draining: String(proxy.draining()),
+          streams_in_flight: String(proxy.inFlight()),
+          streams_held: String(figures.sidecar_streams_held ?? 0),
+          tokens: String(figures.sidecar_tokens_processed_total ?? 0),
+          bind_addr: listOf(config.server.bind_addr),
+          worker_uds: config.server.worker_uds,
+          metrics_addr: `${config.observability.metrics_host}:${config.observability.metrics_port}`
+        }
+      }),
+    "sidecar.reloading": (payload) => {
+      const text = payload.eta_seconds
+      const eta = text === undefined || text.trim() === "" ? undefined : Number(text)
+      if (eta !== undefined && !(Number.isFinite(eta) && eta > 0)) {
+        return Effect.succeed(mistake("eta_seconds: expected a positive number of seconds"))
+      }
+      return Effect.andThen(
+        connection.announceReload(eta === undefined ? undefined : Math.min(eta, MAX_ETA_SECS)),
+        workerState
+      )
+    },
+    "sidecar.ready": () => Effect.andThen(connection.announceReady, workerState),
+    "sidecar.drain": () => Effect.as(proxy.drain, done),
+    "sidecar.undrain": () => Effect.as(proxy.undrain, done),
+    "sidecar.reconnect": () => Effect.as(connection.reconnect, done)
+  }
+}
+
+/** Answers the commands that start with `sidecar.`: only for a trusted peer, since they steer this process. */
+const ownCommands = (options: ControlOptions) => {
+  const known = new Map(Object.entries(commands(options)))
+  const unknown: Command = () => Effect.succeed({ ...mistake("unknown command"), known: [...known.keys()].join(", ") })
+  return (request: Uint8Array, call: ServerCall): Effect.Effect<Uint8Array, GrpcStatus> => {
+    if (!call.peer.trusted) {
+      return Effect.fail(Status.make(
+        Status.Code.PERMISSION_DENIED,
+        "sidecar.* commands need a loopback or Unix socket connection, or a TLS client certificate"
+      ))
+    }
+    const message = decodeControl(request)
+    if (message === undefined) {
+      return Effect.fail(Status.make(Status.Code.INTERNAL, "Request is not a ControlMessage"))
+    }
+    const { command, payload, traceId } = message
+    const run = known.get(command) ?? unknown
+    return Effect.map(run(payload), (payload) => encodeControl({ traceId, command: `${command}_response`, payload }))
+  }
+}
+
+/** Is this call for the sidecar itself? What cannot be read goes to the worker, which says what it thinks of it. */
+const isOwn = (peeked: Peeked, limit: number): Effect.Effect<boolean> => {
+  if (peeked.message === undefined) return Effect.succeed(false)
+  const message = peeked.compressed
+    ? decompress(peeked.message, peeked.call.encoding, limit)
+    : Effect.succeed(peeked.message)
+  return message.pipe(
+    Effect.map((message) => commandOf(message)?.startsWith(OWN) === true),
+    Effect.catch(() => Effect.succeed(false))
+  )
+}
+
+/**
+ * `cy.llm.AiInference/Control`. Commands that start with `sidecar.` are answered here; a call with any other command is
+ * carried to the worker as it came.
+ */
+export const controlHandler = (options: ControlOptions): CallHandler => {
+  const own = unary(options, ownCommands(options))
+  return (call) =>
+    withinDeadline(
+      call,
+      Effect.flatMap(
+        peekFirst(call),
+        (peeked) => Effect.map(isOwn(peeked, options.maxMessageBytes), (own) => ({ own, call: peeked.call }))
+      )
+    ).pipe(
+      Effect.matchEffect({
+        onFailure: (status) =>
+          Effect.sync(() => {
+            call.end(status)
+            options.handled(call.path, status.code)
+          }),
+        onSuccess: (next) => next.own ? own(next.call) : options.proxy.passthrough(next.call)
+      })
+    )
+}

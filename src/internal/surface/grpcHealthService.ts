@@ -1,0 +1,134 @@
+import { Effect } from "effect"
+import type { CallHandler } from "../../services/GrpcServer.ts"
+import type { InferenceProxy } from "../../services/InferenceProxy.ts"
+import * as Status from "../../services/Status.ts"
+import type { ServerCall, Status as GrpcStatus } from "../../services/Wire.ts"
+import type { WorkerConnection } from "../../services/WorkerConnection.ts"
+import { frame } from "../wire/frames.ts"
+import { text, visit, Writer } from "../wire/protobuf.ts"
+import { answer } from "./answer.ts"
+import { oneRequest, unary, type UnaryOptions } from "./unary.ts"
+
+export const GRPC_HEALTH = "grpc.health.v1.Health"
+
+/** `grpc.health.v1.HealthCheckResponse.ServingStatus`. */
+const Serving = { SERVING: 1, NOT_SERVING: 2, SERVICE_UNKNOWN: 3 } as const
+
+export interface GrpcHealthOptions extends UnaryOptions {
+  /** The services known beside `""`. */
+  readonly services: ReadonlyArray<string>
+  readonly connection: WorkerConnection["Service"]
+  readonly proxy: InferenceProxy["Service"]
+}
+
+/** Field 1 of `HealthCheckRequest`. */
+const serviceOf = (request: Uint8Array): string => {
+  let service = ""
+  visit(request, {
+    bytes: (field, value) => {
+      if (field === 1) service = text(value)
+    }
+  })
+  return service
+}
+
+const response = (status: number): Writer => new Writer().varint(1, status)
+
+const draining = Status.make(Status.Code.UNAVAILABLE, "Sidecar is draining", { "cy-reason": "draining" })
+
+/**
+ * `grpc.health.v1.Health` (grpc/grpc doc/health-checking.md). Every known service has one answer: SERVING while there is
+ * a worker for new streams and the sidecar does not drain. Nothing is kept by the names that callers send.
+ */
+export const grpcHealthRoutes = (options: GrpcHealthOptions): ReadonlyArray<readonly [string, CallHandler]> => {
+  const { connection, proxy } = options
+  const known = new Set(["", ...options.services])
+  const serving = (): number =>
+    connection.current()._tag === "Connected" && !proxy.draining() ? Serving.SERVING : Serving.NOT_SERVING
+
+  const check: CallHandler = unary(options, (request) => {
+    const service = serviceOf(request)
+    return known.has(service)
+      ? Effect.sync(() => response(serving()).finish())
+      : Effect.fail(Status.make(Status.Code.NOT_FOUND, "unknown service"))
+  })
+
+  const list: CallHandler = unary(options, () =>
+    Effect.sync(() => {
+      const status = response(serving())
+      const out = new Writer()
+      for (const service of known) out.message(1, new Writer().string(1, service).message(2, status))
+      return out.finish()
+    }))
+
+  /** Emits at once and then on changes; completes when the sidecar drains, after NOT_SERVING was sent. */
+  const follow = (call: ServerCall, watch: Watch, status: () => number): Effect.Effect<GrpcStatus> =>
+    Effect.callback<GrpcStatus>((resume) => {
+      const stop = (): void => {
+        watch.stop()
+        offState()
+        offDraining()
+      }
+      const emit = (): void => {
+        const last = proxy.draining()
+        watch.emit(status(), last)
+        if (!last) return
+        stop()
+        resume(Effect.succeed(draining))
+      }
+      const offState = connection.onChange(emit)
+      const offDraining = proxy.onDraining(emit)
+      watch.begin(call, emit)
+      return Effect.sync(stop)
+    })
+
+  const watch: CallHandler = (call) => {
+    const state = new Watch()
+    return answer(
+      call,
+      options.handled,
+      oneRequest(call, { maxMessageBytes: options.maxMessageBytes, onDrain: () => state.drained() }).pipe(
+        Effect.flatMap((request) =>
+          follow(call, state, known.has(serviceOf(request)) ? serving : () => Serving.SERVICE_UNKNOWN)
+        )
+      )
+    )
+  }
+
+  return [
+    [`/${GRPC_HEALTH}/Check`, check],
+    [`/${GRPC_HEALTH}/List`, list],
+    [`/${GRPC_HEALTH}/Watch`, watch]
+  ]
+}
+
+/** What one Watch last said. A watcher that does not read gets only the newest status once it reads again. */
+class Watch {
+  #call: ServerCall | undefined
+  #again: () => void = () => {}
+  #last: number | undefined
+  #full = false
+
+  begin(call: ServerCall, emit: () => void): void {
+    this.#call = call
+    this.#again = emit
+    emit()
+  }
+
+  /** `last`: there is no later chance, so it is written even when the reader lags. */
+  emit(status: number, last: boolean): void {
+    if (this.#call === undefined || (this.#full && !last) || status === this.#last) return
+    this.#last = status
+    this.#full = !this.#call.write(frame(response(status).finish()))
+  }
+
+  drained(): void {
+    this.#full = false
+    this.#again()
+  }
+
+  stop(): void {
+    this.#call = undefined
+    this.#again = () => {}
+  }
+}

@@ -1,0 +1,109 @@
+import { Effect, type Scope } from "effect"
+import { lstatSync, rmSync } from "node:fs"
+import * as net from "node:net"
+import { formatBindAddress, parseBindAddress } from "../../services/Address.ts"
+import { BindError } from "../../services/GrpcServer.ts"
+
+const KEY = "[server] bind_addr"
+const HOW = "stop it, or set [server] bind_addr / SIDECAR_BIND_ADDR"
+
+const bindError = (address: string, error: NodeJS.ErrnoException): BindError => {
+  const say = (reason: BindError["reason"], detail: string) => new BindError({ key: KEY, address, reason, detail })
+  switch (error.code) {
+    case "EADDRINUSE":
+      return say("in_use", `${KEY}: ${address} is in use by another process: ${HOW}`)
+    case "EACCES":
+    case "EPERM":
+      return say(
+        "forbidden",
+        `${KEY}: no permission to listen on ${address}: choose a port above 1023 or another folder`
+      )
+    case "EADDRNOTAVAIL":
+    case "ENOTFOUND":
+    case "EAI_AGAIN":
+      return say("unavailable", `${KEY}: ${address} is not an address of this machine`)
+    case "ENOENT":
+      return say("unavailable", `${KEY}: the folder of ${address} does not exist`)
+    default:
+      return say("unavailable", `${KEY}: cannot listen on ${address}: ${error.code ?? error.message}`)
+  }
+}
+
+/** Only a refused connect proves that nobody listens: a busy or frozen server refuses nothing. */
+const isStale = (path: string): Effect.Effect<boolean> =>
+  Effect.callback<boolean>((resume) => {
+    const probe = net.connect({ path })
+    probe.once("error", (error: NodeJS.ErrnoException) => resume(Effect.succeed(error.code === "ECONNREFUSED")))
+    probe.once("connect", () => {
+      probe.destroy()
+      resume(Effect.succeed(false))
+    })
+    return Effect.sync(() => probe.destroy())
+  })
+
+const inUse = (): NodeJS.ErrnoException => Object.assign(new Error(), { code: "EADDRINUSE" })
+
+/** A socket file that nobody listens on is left over from a crash and may go; anything else stays. */
+const clearStale = Effect.fnUntraced(function*(address: string, path: string) {
+  const stat = lstatSync(path, { throwIfNoEntry: false })
+  if (stat === undefined) return
+  if (!stat.isSocket()) {
+    return yield* new BindError({
+      key: KEY,
+      address,
+      reason: "not_a_socket",
+      detail: `${KEY}: ${path} exists and is not a socket: remove it or choose another path`
+    })
+  }
+  if (!(yield* isStale(path))) return yield* bindError(address, inUse())
+  yield* Effect.try({
+    try: () => rmSync(path, { force: true }),
+    catch: (cause) => bindError(address, cause instanceof Error ? cause : new Error(String(cause)))
+  })
+})
+
+const bind = (server: net.Server, address: string, options: net.ListenOptions): Effect.Effect<void, BindError> =>
+  Effect.callback<void, BindError>((resume) => {
+    const failed = (error: NodeJS.ErrnoException) => resume(Effect.fail(bindError(address, error)))
+    server.once("error", failed)
+    server.listen(options, () => {
+      server.off("error", failed)
+      resume(Effect.void)
+    })
+  })
+
+/** A listener that is up. */
+export interface Listening {
+  readonly server: net.Server
+  /** As it can be dialled; the real port, also where 0 was asked for. */
+  readonly address: string
+}
+
+/** Listens on one address until the scope closes; each connection goes to `onConnection`. */
+export const listen = Effect.fnUntraced(function*(
+  address: string,
+  onConnection: (socket: net.Socket) => void
+): Effect.fn.Return<Listening, BindError, Scope.Scope> {
+  const where = parseBindAddress(address)
+  if (where === undefined) {
+    return yield* new BindError({
+      key: KEY,
+      address,
+      reason: "unavailable",
+      detail: `${KEY}: "${address}" is neither host:port nor unix:///path`
+    })
+  }
+  if (where._tag === "Unix") yield* clearStale(address, where.path)
+  const server = yield* Effect.acquireRelease(
+    Effect.sync(() => net.createServer({ noDelay: true }, onConnection)),
+    (server) => Effect.sync(() => server.close())
+  )
+  yield* bind(server, address, where._tag === "Unix" ? { path: where.path } : { host: where.host, port: where.port })
+  const bound = server.address()
+  return {
+    server,
+    address: formatBindAddress(
+      where._tag === "Tcp" && bound !== null && typeof bound === "object" ? { ...where, port: bound.port } : where
+    )
+  }
+})
