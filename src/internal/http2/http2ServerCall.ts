@@ -3,9 +3,12 @@ import { FrameTooLarge, Malformed } from "../../services/StreamError.ts"
 import type { Departure, FrameBatch, Metadata, RequestListener, ServerCall, Status } from "../../services/Wire.ts"
 import { statusOf } from "../stream/streamStatus.ts"
 import { FrameCutter } from "../wire/frames.ts"
+import { Gathered } from "../wire/gathered.ts"
 import * as GrpcMessage from "../wire/grpcMessage.ts"
 import { pass } from "../wire/metadata.ts"
 import { resetCodeOf } from "./http2Status.ts"
+import { Incoming } from "./incoming.ts"
+import { Outgoing } from "./outgoing.ts"
 
 /**
  * Trailers beyond 8 KiB make a C-core gateway fail every call of its connection; 1 KiB stays for our own keys and the
@@ -51,8 +54,11 @@ export class Http2ServerCall implements ServerCall {
   readonly #stream: ServerHttp2Stream
   readonly #settings: CallSettings
   readonly #cutter: FrameCutter
+  readonly #incoming: Incoming
+  readonly #outgoing: Outgoing
+  /** Cut and not yet taken. */
+  readonly #backlog = new Gathered()
   #listener: RequestListener | undefined
-  #backlog: Array<FrameBatch> = []
   #paused = false
   #sourceEnded = false
   #departed: Departure | undefined
@@ -71,6 +77,10 @@ export class Http2ServerCall implements ServerCall {
     this.#stream = stream
     this.#settings = settings
     this.#cutter = new FrameCutter(settings.maxMessageBytes)
+    this.#incoming = new Incoming(stream, (chunk) => this.#data(chunk))
+    this.#outgoing = new Outgoing(stream, () => {
+      if (!this.#over) this.#listener?.onDrain()
+    })
     stream.on("aborted", () => this.#leave())
     stream.on("close", () => {
       clearTimeout(this.#guard)
@@ -91,28 +101,19 @@ export class Http2ServerCall implements ServerCall {
       if (!this.#over) listener.onDeparture(this.#departed)
       return
     }
-    stream.on("data", (chunk: Uint8Array) => this.#data(chunk))
     stream.on("end", () => {
       this.#sourceEnded = true
       this.#settle()
     })
-    stream.on("drain", () => {
-      if (!this.#over) listener.onDrain()
-    })
+    this.#incoming.begin()
   }
 
   resume(): void {
     if (!this.#paused) return
     this.#paused = false
-    while (this.#backlog.length > 0) {
-      const batch = this.#backlog.shift()
-      if (batch !== undefined && this.#listener?.onFrames(batch) === false) {
-        this.#paused = true
-        return
-      }
-    }
-    if (this.#sourceEnded) this.#settle()
-    else this.#stream.resume()
+    if (this.#backlog.size > 0 && this.#listener?.onFrames(this.#backlog.take()) === false) this.#paused = true
+    else if (this.#sourceEnded) this.#settle()
+    else this.#incoming.resume()
   }
 
   sendHeaders(metadata: Metadata, encoding?: string): void {
@@ -124,11 +125,11 @@ export class Http2ServerCall implements ServerCall {
     const stream = this.#stream
     if (this.#over || stream.destroyed || stream.closed) return true
     if (!stream.headersSent) this.#respond({}, undefined)
-    return stream.write(batch)
+    return this.#outgoing.write(batch)
   }
 
   get pendingBytes(): number {
-    return this.#stream.writableLength
+    return this.#outgoing.pending
   }
 
   end(status: Status, delivery: "flush" | "now" = "flush"): void {
@@ -139,6 +140,7 @@ export class Http2ServerCall implements ServerCall {
     const trailers = trailersOf(status)
     if (stream.headersSent) {
       this.#trailers = trailers
+      this.#outgoing.flush()
       stream.end()
     } else {
       trailers[":status"] = 200
@@ -172,8 +174,8 @@ export class Http2ServerCall implements ServerCall {
    */
   #release(): void {
     const stream = this.#stream
-    stream.removeAllListeners("data")
-    stream.resume()
+    // What comes now is dropped; a call that was refused at once never began to read.
+    if (this.#listener === undefined) stream.resume()
     if (this.#sourceEnded) return
     // Not in this turn: asked for from within its own "wantTrailers", Node sends the reset instead of the trailers.
     setImmediate(() => {
@@ -191,20 +193,19 @@ export class Http2ServerCall implements ServerCall {
     }, this.#settings.slowReaderMillis)
   }
 
-  #data(chunk: Uint8Array): void {
-    if (this.#over) return
+  /** After the end everything is taken and dropped. */
+  #data(chunk: Uint8Array): boolean {
+    if (this.#over) return true
     const batch = this.#cutter.push(chunk)
     if (batch !== undefined && this.#listener !== undefined) {
       if (this.#paused) this.#backlog.push(batch)
-      else if (!this.#listener.onFrames(batch)) {
-        this.#paused = true
-        this.#stream.pause()
-      }
+      else this.#paused = !this.#listener.onFrames(batch)
     }
     const bytes = this.#cutter.oversize
     if (bytes !== undefined && !this.#over) {
       this.#fail(statusOf(new FrameTooLarge({ side: "request", bytes, limit: this.#settings.maxMessageBytes })))
     }
+    return !this.#paused
   }
 
   #settle(): void {

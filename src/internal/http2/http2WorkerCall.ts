@@ -10,8 +10,10 @@ import { FrameTooLarge } from "../../services/StreamError.ts"
 import type { CallEnd, CallStart, FrameBatch, ReplyListener, WorkerCall } from "../../services/Wire.ts"
 import { statusOf } from "../stream/streamStatus.ts"
 import { FrameCutter } from "../wire/frames.ts"
+import { Gathered } from "../wire/gathered.ts"
 import * as GrpcTimeout from "../wire/grpcTimeout.ts"
 import { endOfHttp, endOfReset, endOfTrailers } from "./http2Status.ts"
+import { Incoming } from "./incoming.ts"
 
 /** RST_STREAM CANCEL (RFC 9113 §7). */
 const CANCEL = 8
@@ -46,10 +48,11 @@ export class Http2WorkerCall implements WorkerCall {
   readonly #listener: ReplyListener
   readonly #cutter: FrameCutter
   readonly #stream: ClientHttp2Stream | undefined
+  readonly #incoming: Incoming | undefined
   /** DATA that Node handed over before the headers of the same read. */
   #early: Array<Uint8Array> = []
-  /** Cut and not yet taken, because the stream ended while the listener was full. */
-  #backlog: Array<FrameBatch> = []
+  /** Cut and not yet taken, because the listener is full: at most a window of the HTTP/2 stream. */
+  readonly #backlog = new Gathered()
   #paused = false
   #end: CallEnd | undefined
   #sourceEnded = false
@@ -69,12 +72,10 @@ export class Http2WorkerCall implements WorkerCall {
       return
     }
     owner.opened(this)
-    stream.on("data", (chunk: Uint8Array) => this.#data(chunk))
+    this.#incoming = new Incoming(stream, (chunk) => this.#data(chunk))
     stream.on("response", (headers, flags) => this.#response(headers, flags))
     stream.on("trailers", (headers: IncomingHttpHeaders) => {
       this.#end ??= endOfTrailers(headers)
-      // A reset may follow in the same read of the socket and would drop what waits in the stream's buffer.
-      this.#salvage()
     })
     stream.on("drain", () => {
       if (!this.#over) listener.onDrain()
@@ -88,12 +89,12 @@ export class Http2WorkerCall implements WorkerCall {
     })
     stream.on("close", () => {
       if (this.#over) return owner.closed(this)
-      this.#salvage()
       this.#sourceEnded = true
       this.#end ??= endOfReset(stream.rstCode, this.#answered)
       owner.closed(this)
       this.#settle()
     })
+    this.#incoming.begin()
   }
 
   write(batch: FrameBatch): boolean {
@@ -112,22 +113,15 @@ export class Http2WorkerCall implements WorkerCall {
   resume(): void {
     if (this.#over || !this.#paused) return
     this.#paused = false
-    while (this.#backlog.length > 0) {
-      const batch = this.#backlog.shift()
-      if (batch !== undefined && !this.#listener.onFrames(batch)) {
-        this.#paused = true
-        break
-      }
-    }
-    if (this.#paused) return
-    if (this.#sourceEnded) this.#settle()
-    else this.#stream?.resume()
+    if (this.#backlog.size > 0 && !this.#listener.onFrames(this.#backlog.take())) this.#paused = true
+    else if (this.#sourceEnded) this.#settle()
+    else this.#incoming?.resume()
   }
 
   cancel(): void {
     if (this.#over) return
     this.#over = true
-    this.#backlog = []
+    this.#backlog.take()
     if (this.#stream !== undefined && !this.#stream.destroyed) this.#stream.close(CANCEL)
   }
 
@@ -146,22 +140,21 @@ export class Http2WorkerCall implements WorkerCall {
     for (const chunk of early) this.#data(chunk)
   }
 
-  #data(chunk: Uint8Array): void {
-    if (this.#over) return
+  /** After the end everything is taken and dropped. */
+  #data(chunk: Uint8Array): boolean {
+    if (this.#over) return true
     if (!this.#answered) {
       this.#early.push(chunk)
-      return
+      return true
     }
     this.#owner.heard()
     const batch = this.#cutter.push(chunk)
     if (batch !== undefined) {
       if (this.#paused) this.#backlog.push(batch)
-      else if (!this.#listener.onFrames(batch)) {
-        this.#paused = true
-        this.#stream?.pause()
-      }
+      else this.#paused = !this.#listener.onFrames(batch)
     }
     if (this.#cutter.oversize !== undefined && !this.#over) this.#tooLarge(this.#cutter.oversize)
+    return !this.#paused
   }
 
   #tooLarge(bytes: number): void {
@@ -175,19 +168,9 @@ export class Http2WorkerCall implements WorkerCall {
     this.#settle()
   }
 
-  /** Takes what Node has buffered for a paused reader. */
-  #salvage(): void {
-    const stream = this.#stream
-    if (!this.#paused || stream === undefined) return
-    // A paused stream's read() also emits "data", unless it has failed: listen to one of the two only.
-    stream.removeAllListeners("data")
-    for (let chunk: Uint8Array | null = stream.read(); chunk !== null; chunk = stream.read()) this.#data(chunk)
-    stream.on("data", (chunk: Uint8Array) => this.#data(chunk))
-  }
-
   /** Tells the end once everything before it was taken. */
   #settle(): void {
-    if (this.#over || !this.#sourceEnded || this.#paused || this.#backlog.length > 0) return
+    if (this.#over || !this.#sourceEnded || this.#paused || this.#backlog.size > 0) return
     // END_STREAM without trailers, and no reset yet: "close" knows more.
     if (this.#end === undefined && this.#stream?.closed === false) this.#end = endOfReset(0, true)
     if (this.#end === undefined) return
