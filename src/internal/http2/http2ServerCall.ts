@@ -111,8 +111,12 @@ export class Http2ServerCall implements ServerCall {
   resume(): void {
     if (!this.#paused) return
     this.#paused = false
-    if (this.#backlog.size > 0 && this.#listener?.onFrames(this.#backlog.take()) === false) this.#paused = true
-    else if (this.#sourceEnded) this.#settle()
+    for (let batch = this.#backlog.take(); batch !== undefined; batch = this.#backlog.take()) {
+      if (this.#listener?.onFrames(batch) !== false) continue
+      this.#paused = true
+      return
+    }
+    if (this.#sourceEnded) this.#settle()
     else this.#incoming.resume()
   }
 

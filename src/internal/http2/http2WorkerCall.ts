@@ -113,15 +113,19 @@ export class Http2WorkerCall implements WorkerCall {
   resume(): void {
     if (this.#over || !this.#paused) return
     this.#paused = false
-    if (this.#backlog.size > 0 && !this.#listener.onFrames(this.#backlog.take())) this.#paused = true
-    else if (this.#sourceEnded) this.#settle()
+    for (let batch = this.#backlog.take(); batch !== undefined; batch = this.#backlog.take()) {
+      if (this.#listener.onFrames(batch)) continue
+      this.#paused = true
+      return
+    }
+    if (this.#sourceEnded) this.#settle()
     else this.#incoming?.resume()
   }
 
   cancel(): void {
     if (this.#over) return
     this.#over = true
-    this.#backlog.take()
+    this.#backlog.clear()
     if (this.#stream !== undefined && !this.#stream.destroyed) this.#stream.close(CANCEL)
   }
 

@@ -45,7 +45,7 @@ export class Outgoing {
 
   /** Hands everything that waits to the stream. */
   flush(): void {
-    if (this.#waiting.size > 0) this.#send(this.#waiting.take())
+    for (let block = this.#waiting.take(); block !== undefined; block = this.#waiting.take()) this.#send(block)
   }
 
   #send(bytes: Uint8Array): void {
@@ -57,7 +57,7 @@ export class Outgoing {
     this.#underWay--
     if (this.#underWay > 0) return
     if (this.#stream.destroyed) return
-    if (this.#waiting.size > 0) this.#send(this.#waiting.take())
+    this.flush()
     if (!this.#full) return
     this.#full = false
     this.#onDrain()

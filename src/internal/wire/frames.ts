@@ -3,6 +3,9 @@ import type { FrameBatch } from "../../services/Wire.ts"
 /** Bytes before each message: compressed flag (1) and big-endian length (4); gRPC over HTTP/2, "Length-Prefixed-Message". */
 export const PREFIX_BYTES = 5
 
+/** The beginning of a frame is copied up to this size, and kept as a view beyond. */
+const COPIED_BYTES = 4096
+
 /** The length that the prefix at `at` announces. */
 export const lengthAt = (bytes: Uint8Array, at: number): number =>
   ((bytes[at + 1] ?? 0) * 0x1000000) +
@@ -98,7 +101,9 @@ export class FrameCutter {
       at += PREFIX_BYTES + length
     }
     if (at === size) return size === 0 ? undefined : bytes
-    this.#parts = [at === 0 ? bytes : bytes.subarray(at)]
+    const rest = at === 0 ? bytes : bytes.subarray(at)
+    // It may wait long (a window that ended here), and a view keeps everything that came in the same read.
+    this.#parts = [rest.length < COPIED_BYTES ? Uint8Array.from(rest) : rest]
     this.#have = size - at
     this.#need = need
     return at === 0 ? undefined : bytes.subarray(0, at)
