@@ -190,3 +190,28 @@ describe("a gateway that has stopped reading, on the http2 wire", () => {
     expect((await call.status).code).toBe(0)
   })
 })
+
+describe.each(wires)(
+  "a request of 2 MiB that finds a place at the worker just when it comes, on the %s wire",
+  (wire) => {
+    it("is read on to its half-close", async () => {
+      const lab = await openLab({ wire, env: { SIDECAR_MAX_WORKER_STREAMS: "1" } })
+      const first = lab.gateway.call({ requests: [request()] })
+      const serving = await lab.worker.nextCall()
+      await serving.request()
+      const late = lab.gateway.call({ requests: [], halfClose: false })
+      await lab.sidecar.figures("two streams", (figures) => figures.get("sidecar_active_connections") === 2)
+      serving.answer(1)
+      expect((await first.status).code).toBe(0)
+      const asked = request({ prompt: "x".repeat(2 * MiB) })
+      late.send(asked)
+      late.halfClose()
+      const served = await lab.worker.nextCall()
+      expect(await served.request()).toEqual(asked)
+      await served.halfClosed.promise
+      served.answer(1)
+      expect((await late.status).code).toBe(0)
+      expectBalanced(await lab.sidecar.settled())
+    })
+  }
+)

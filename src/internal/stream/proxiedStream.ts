@@ -51,6 +51,8 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   readonly #replies: ReplyListener
   #phase: Phase = "new"
   #worker: WorkerCall | undefined
+  /** Whether the worker's call took all that waited for it without being full. */
+  #workerHasRoom = true
   #link: WorkerLink | undefined
   #place = false
   /** Until when it may be held or queued. */
@@ -312,7 +314,8 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     if (this.#phase !== "open" || this.#link !== link) return
     this.#worker = worker
     watchdog.nearer(this.dueAt())
-    if (this.#log.sendAll(worker)) this.#call.resume()
+    this.#workerHasRoom = this.#log.sendAll(worker)
+    if (this.#workerHasRoom) this.#call.resume()
   }
 
   #onRequest(batch: FrameBatch): boolean {
@@ -320,7 +323,11 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.tally.identity ??= identityOf(batch, this.#env.peek.inflate)
     const before = this.#log.bytes
     const room = this.#log.push(batch, this.#worker)
-    if (this.#awaitsRequest) this.#enterQueue()
+    if (this.#awaitsRequest) {
+      this.#enterQueue()
+      // Gone to the worker in the same step: its call says from now on whether there is room.
+      if (this.#worker !== undefined) return this.#workerHasRoom
+    }
     if (this.#phase !== "held") return room
     const grown = this.#log.bytes - before
     if (this.#env.room.grow(grown)) this.#heldBytes += grown
