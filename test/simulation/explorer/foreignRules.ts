@@ -1,6 +1,12 @@
 import { Status } from "../../../src/index.ts"
-import { workerStatus } from "./play.ts"
-import { anyCall, last, read, reasonOf, rule, SLACK, type StreamRule } from "./streamRules.ts"
+import { type CallEvidence, type Evidence, workerStatus } from "./play.ts"
+import { anyCall, last, overAt, read, reasonOf, rule, SLACK, type StreamRule } from "./streamRules.ts"
+
+/** Calls of other methods that were open when this one came: as many as streams are taken, and no more. */
+const openBeside = (call: CallEvidence, { foreign }: Evidence): number =>
+  foreign.filter((other) =>
+    other !== call && other.seen.startedAt <= call.seen.startedAt && overAt(other) >= call.seen.startedAt
+  ).length
 
 /**
  * What must hold for a call of a method that the sidecar gives no meaning: carried as bytes, never held, never sent again,
@@ -21,11 +27,15 @@ export const all: ReadonlyArray<StreamRule> = [
     return waited <= SLACK ? undefined : `${waited} ms`
   }),
 
-  rule("a foreign call ends with the worker's own word, or for a reason", (call) => {
+  rule("a foreign call ends with the worker's own word, or for a reason", (call, evidence) => {
     const { status } = call.seen
     if (status === undefined) return undefined
     const own = workerStatus(call.plan.script)
     const reason = reasonOf(call)
+    if (reason === "too_many_streams") {
+      const open = openBeside(call, evidence)
+      return open >= evidence.settings.server.max_concurrent_streams ? undefined : `${reason} beside ${open} others`
+    }
     if (reason === "deadline" || reason?.startsWith("worker_") === true) return undefined
     if (reason !== undefined && reason !== "draining") return reason
     if (reason === "draining" || status.code === Status.Code.UNAVAILABLE) {
