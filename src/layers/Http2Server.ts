@@ -2,6 +2,7 @@ import { Clock, Effect, Fiber, Latch, Layer, type Scope } from "effect"
 import * as http2 from "node:http2"
 import type * as net from "node:net"
 import * as tls from "node:tls"
+import { awaitHalfClose } from "../internal/http2/awaitHalfClose.ts"
 import { type CallHead, Http2ServerCall } from "../internal/http2/http2ServerCall.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import * as GrpcTimeout from "../internal/wire/grpcTimeout.ts"
@@ -72,7 +73,8 @@ const tlsServer = Effect.fnUntraced(
 /** Answers what is not a gRPC call in plain HTTP (gRPC over HTTP/2, "HTTP2 Transport Mapping"). */
 const refuseHttp = (stream: http2.ServerHttp2Stream, status: number): void => {
   stream.respond({ ":status": status }, { endStream: true })
-  stream.close(0)
+  stream.resume()
+  awaitHalfClose(stream)
 }
 
 /** Asks now and then whether the gateway is still there, until the session closes. */

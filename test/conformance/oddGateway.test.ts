@@ -54,6 +54,36 @@ describe("a gateway that is odd but legal", () => {
     await exchange(await neighbour.request(1, asked))
   })
 
+  const soon = requestHeaders(PREDICT, ["grpc-timeout", "soon"])
+  const html = requestHeaders().map(([name, value]) => [name, name === "content-type" ? "text/html" : value] as const)
+
+  it("may half-close when it has its answer, and hears nothing more of that stream", async () => {
+    const client = await connect()
+    for (const [i, headers] of [requestHeaders(), soon, html].entries()) {
+      const answered = client.stream(1 + 2 * i)
+      await client.send(headersFrame(answered.id, headers), dataFrame(answered.id, message(asked)))
+      if (i === 0) {
+        const served = await lab().worker.nextCall()
+        await served.connection.send(wholeAnswer(served.id, ANSWER))
+      }
+      await answered.ended.promise
+      await client.send(dataFrame(answered.id, Buffer.alloc(0), true))
+      await client.connection.settled("closed")
+      expect(answered.reset.settled()).toBe(false)
+    }
+  })
+
+  it("may never half-close, and is told after a while that nothing more is wanted", async () => {
+    const client = await connect()
+    await client.send(...[requestHeaders(), soon, html].map((headers, i) => headersFrame(1 + 2 * i, headers)))
+    const served = await lab().worker.nextCall()
+    await served.connection.send(wholeAnswer(served.id, ANSWER))
+    for (const id of [1, 3, 5]) {
+      expect(await client.stream(id).reset.promise).toBe(ErrorCode.NO_ERROR)
+      expect(client.stream(id).ended.settled()).toBe(true)
+    }
+  })
+
   it("may cut its messages at every byte into DATA frames, empty ones among them", async () => {
     const client = await connect()
     const bytes = Buffer.concat([message(asked), message(asked)])

@@ -6,6 +6,7 @@ import { FrameCutter } from "../wire/frames.ts"
 import { Gathered } from "../wire/gathered.ts"
 import * as GrpcMessage from "../wire/grpcMessage.ts"
 import { pass } from "../wire/metadata.ts"
+import { awaitHalfClose } from "./awaitHalfClose.ts"
 import { resetCodeOf } from "./http2Status.ts"
 import { Incoming } from "./incoming.ts"
 import { Outgoing } from "./outgoing.ts"
@@ -24,7 +25,6 @@ const FLUSH_GRACE_MILLIS = 25
 const WITH_TRAILERS = { waitForTrailers: true, sendDate: false }
 const TRAILERS_ONLY = { endStream: true, sendDate: false }
 
-const NO_ERROR = 0
 const CANCEL = 8
 
 /** What a server gives each of its calls. */
@@ -142,21 +142,22 @@ export class Http2ServerCall implements ServerCall {
     const stream = this.#stream
     if (stream.destroyed || stream.closed) return
     const trailers = trailersOf(status)
-    if (stream.headersSent) {
-      this.#trailers = trailers
-      this.#outgoing.flush()
-      stream.end()
-    } else {
+    const trailersOnly = !stream.headersSent
+    if (trailersOnly) {
       trailers[":status"] = 200
       trailers["content-type"] = "application/grpc"
       stream.respond(trailers, TRAILERS_ONLY)
-      this.#release()
+    } else {
+      this.#trailers = trailers
+      this.#outgoing.flush()
+      stream.end()
     }
     if (delivery === "now") {
       this.#guard = setTimeout(() => {
         if (!stream.closed) stream.close(resetCodeOf(status.code))
       }, FLUSH_GRACE_MILLIS)
     } else if (stream.writableLength > 0) this.#guardFlush(stream.writableLength)
+    if (trailersOnly) this.#release()
   }
 
   #respond(metadata: Record<string, string | Array<string>>, encoding: string | undefined): void {
@@ -172,19 +173,14 @@ export class Http2ServerCall implements ServerCall {
     })
   }
 
-  /**
-   * A gateway that has not half-closed would keep the HTTP/2 stream for ever: after the trailers, RST_STREAM NO_ERROR
-   * says that nothing more is wanted (RFC 9113 §8.1).
-   */
+  /** The trailers are on their way. */
   #release(): void {
-    const stream = this.#stream
     // What comes now is dropped; a call that was refused at once never began to read.
-    if (this.#listener === undefined) stream.resume()
+    if (this.#listener === undefined) this.#stream.resume()
+    else this.#incoming.resume()
     if (this.#sourceEnded) return
-    // Not in this turn: asked for from within its own "wantTrailers", Node sends the reset instead of the trailers.
-    setImmediate(() => {
-      if (!stream.closed && !stream.readableEnded) stream.close(NO_ERROR)
-    })
+    clearTimeout(this.#guard)
+    awaitHalfClose(this.#stream)
   }
 
   /** After the end, a gateway that takes nothing for the slow reader's time is not waited for. */
@@ -209,7 +205,7 @@ export class Http2ServerCall implements ServerCall {
     if (bytes !== undefined && !this.#over) {
       this.#fail(statusOf(new FrameTooLarge({ side: "request", bytes, limit: this.#settings.maxMessageBytes })))
     }
-    return !this.#paused
+    return this.#over || !this.#paused
   }
 
   #settle(): void {

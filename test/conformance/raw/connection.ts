@@ -59,13 +59,22 @@ export class RawStream {
   /** Completes when at least `count` bytes of DATA are there. */
   async received(count: number): Promise<void> {
     for (let frames = 1; this.bytes.length < count; frames++) {
-      await this.data.count(frames, `${count} bytes on stream ${this.id}`)
+      await this.data.count(frames, `${count} bytes on stream ${this.id}, ${this.bytes.length} there; DATA frames`)
     }
   }
 
   /** A field of the last header block. */
   trailer(name: string): string | undefined {
     return valueOf(this.blocks.all.at(-1) ?? [], name)
+  }
+
+  /** The peer says END_STREAM, or with a code RST_STREAM: whoever waits for more is told. */
+  end(code?: number): void {
+    if (code === undefined) this.ended.resolve()
+    else this.reset.resolve(code)
+    this.fail(
+      new Error(code === undefined ? "the peer has ended the stream" : `the peer has reset the stream (${code})`)
+    )
   }
 
   fail(cause: Error): void {
@@ -186,11 +195,11 @@ export class RawConnection {
         if (this.#options.credit !== false && payload.length > 0) {
           void this.send(windowUpdate(0, payload.length), windowUpdate(streamId, payload.length))
         }
-        if ((flags & Flag.END_STREAM) !== 0) stream.ended.resolve()
+        if ((flags & Flag.END_STREAM) !== 0) stream.end()
         break
       }
       case FrameType.RST_STREAM:
-        this.stream(streamId).reset.resolve(uint31(payload))
+        this.stream(streamId).end(uint31(payload))
         break
       case FrameType.SETTINGS:
         if ((flags & Flag.ACK) === 0) void this.send(settingsAck())
@@ -214,7 +223,7 @@ export class RawConnection {
     const isNew = this.#role === "server" && !this.#streams.has(streamId)
     const stream = this.stream(streamId)
     stream.blocks.push(this.#hpack.decode(Buffer.concat(block.parts)))
-    if ((block.flags & Flag.END_STREAM) !== 0) stream.ended.resolve()
+    if ((block.flags & Flag.END_STREAM) !== 0) stream.end()
     if (isNew) this.#onStream(stream)
   }
 }
