@@ -1,9 +1,7 @@
-import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { Clock, Effect, Layer, Option, type Scope } from "effect"
-import { HttpMiddleware, type HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
-import { createServer } from "node:http"
 import * as RecentWindow from "../internal/metrics/recentWindow.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
+import { type OpsAnswer, type OpsPages, serve } from "../internal/ops/opsServer.ts"
 import { readiness } from "../internal/ops/readiness.ts"
 import { statusPage, statusPagePolicy } from "../internal/ops/statusPage.ts"
 import { statusReport } from "../internal/ops/statusReport.ts"
@@ -49,12 +47,16 @@ const histograms = {
   cancel: "sidecar_cancel_propagation_seconds"
 }
 
-type Page = Effect.Effect<HttpServerResponse.HttpServerResponse>
+const json = (value: object, status?: number): OpsAnswer => ({
+  status,
+  contentType: "application/json",
+  body: JSON.stringify(value)
+})
 
 const makePages = Effect.fnUntraced(function*(
   settings: Settings
 ): Effect.fn.Return<
-  ReadonlyMap<string, Page>,
+  OpsPages,
   never,
   Metrics | WorkerConnection | InferenceProxy | Scope.Scope
 > {
@@ -112,69 +114,28 @@ const makePages = Effect.fnUntraced(function*(
     })
   })
 
-  return new Map<string, Page>([
-    ["/healthz", Effect.succeed(HttpServerResponse.text("ok\n"))],
-    [
-      "/readyz",
-      Effect.map(ready, (answer) => HttpServerResponse.jsonUnsafe(answer, { status: answer.ready ? 200 : 503 }))
-    ],
-    [
-      "/metrics",
-      Effect.map(metrics.scrape, ({ body, contentType }) => HttpServerResponse.text(body, { contentType }))
-    ],
-    ["/status.json", Effect.map(report, (answer) => HttpServerResponse.jsonUnsafe(answer))],
+  return new Map<string, Effect.Effect<OpsAnswer>>([
+    ["/healthz", Effect.succeed({ body: "ok\n" })],
+    ["/readyz", Effect.map(ready, (answer) => json(answer, answer.ready ? 200 : 503))],
+    ["/metrics", metrics.scrape],
+    ["/status.json", Effect.map(report, (answer) => json(answer))],
     [
       "/",
-      Effect.map(report, (answer) =>
-        HttpServerResponse.text(statusPage(answer), {
-          contentType: "text/html; charset=utf-8",
-          headers: { "content-security-policy": statusPagePolicy }
-        }))
+      Effect.map(report, (answer) => ({
+        body: statusPage(answer),
+        contentType: "text/html; charset=utf-8",
+        headers: { "content-security-policy": statusPagePolicy }
+      }))
     ]
   ])
 })
 
-/** Every answer is of this moment, and of the type it says. */
-const headers = {
-  "cache-control": "no-store",
-  "x-content-type-options": "nosniff",
-  "referrer-policy": "no-referrer"
-}
-
-const pathOf = (url: string): string => url.split(/[?#]/, 1)[0] ?? ""
-
-const respond = (pages: ReadonlyMap<string, Page>, request: HttpServerRequest.HttpServerRequest): Page => {
-  const page = pages.get(pathOf(request.url))
-  if (page === undefined) {
-    return Effect.succeed(HttpServerResponse.text(`not found; here are ${[...pages.keys()].join(" ")}\n`, {
-      status: 404
-    }))
-  }
-  return request.method === "GET" || request.method === "HEAD"
-    ? page
-    : Effect.succeed(HttpServerResponse.text("only GET and HEAD\n", { status: 405, headers: { allow: "GET, HEAD" } }))
-}
-
 const listen = Effect.fnUntraced(function*(
   settings: Settings,
-  pages: ReadonlyMap<string, Page>
+  pages: OpsPages
 ): Effect.fn.Return<OpsHttp["Service"], BindError, Scope.Scope> {
   const { metrics_host: host, metrics_port: port } = settings.observability
-  const node = createServer()
-  const server = yield* NodeHttpServer.make(() => node, { host, port, gracefulShutdownTimeout: "1 second" }).pipe(
-    Effect.mapError((error) => bindError(error, host, port))
-  )
-  // Runs after the second of grace that `serve` gives below, before the wait for the last connection.
-  yield* Effect.addFinalizer(() => Effect.sync(() => node.closeAllConnections()))
-  yield* server.serve(
-    Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => respond(pages, request)).pipe(
-      Effect.map(HttpServerResponse.setHeaders(headers))
-    )
-  ).pipe(
-    // The operators' port must not fill the traces of streams.
-    Effect.provideService(HttpMiddleware.TracerDisabledWhen, () => true)
-  )
-  const bound = server.address._tag === "UnixPathAddress" ? port : server.address.port
+  const bound = yield* Effect.mapError(serve(pages, host, port), (error) => bindError(error, host, port))
   const address = host.includes(":") ? `[${host}]:${bound}` : `${host}:${bound}`
   yield* Effect.logInfo("metrics server listening").pipe(Effect.annotateLogs({ address }))
   return { port: bound, address }
@@ -183,8 +144,8 @@ const listen = Effect.fnUntraced(function*(
 const key = "[observability] metrics_port"
 const remedy = "set [observability] metrics_port / SIDECAR_METRICS_PORT"
 
-const bindError = (error: HttpServerError.ServeError, host: string, port: number): BindError => {
-  const code = error.cause instanceof Error && "code" in error.cause ? String(error.cause.code) : "unknown"
+const bindError = (error: Error, host: string, port: number): BindError => {
+  const code = "code" in error ? String(error.code) : "unknown"
   const say = (reason: BindError["reason"], detail: string) =>
     new BindError({ key, address: `${host}:${port}`, reason, detail })
   switch (code) {
