@@ -9,11 +9,9 @@ import type { JournalError, UsageJournal } from "../services/UsageJournal.ts"
 import type { UsageMeter } from "../services/UsageMeter.ts"
 import type { WorkerChannel } from "../services/WorkerChannel.ts"
 import type { WorkerConnection } from "../services/WorkerConnection.ts"
-import * as BillingReporter from "./BillingReporter.ts"
 import * as Drain from "./Drain.ts"
 import * as Http2Server from "./Http2Server.ts"
 import * as Http2WorkerChannel from "./Http2WorkerChannel.ts"
-import * as HttpBillingSink from "./HttpBillingSink.ts"
 import * as JournalMeter from "./JournalMeter.ts"
 import * as MemoryJournal from "./MemoryJournal.ts"
 import * as OpsHttp from "./OpsHttp.ts"
@@ -22,7 +20,6 @@ import * as ReplayingProxy from "./ReplayingProxy.ts"
 import * as SidecarRoutes from "./SidecarRoutes.ts"
 import * as SqliteJournal from "./SqliteJournal.ts"
 import * as SupervisedConnection from "./SupervisedConnection.ts"
-import * as Tracing from "./Tracing.ts"
 
 /** What the core gives to an application that embeds it. */
 export type Core = InferenceProxy | WorkerConnection | UsageMeter | UsageJournal | Metrics | MetricReadings
@@ -47,11 +44,23 @@ export const layerCore: Layer.Layer<Core, never, WorkerChannel | SidecarConfig> 
 /** Which implementation stands behind both seams to the wire. */
 export type Wire = "http2" | "grpc-js"
 
+/** Nobody bills: neither a reporter nor the HTTP client that it would need. */
+const billing = Layer.unwrap(Effect.gen(function*() {
+  if ((yield* SidecarConfig).metering.billing_endpoint === undefined) return Layer.empty
+  const [reporter, sink] = yield* Effect.promise(() =>
+    Promise.all([import("./BillingReporter.ts"), import("./HttpBillingSink.ts")])
+  )
+  return Layer.provide(reporter.layer, sink.layer)
+}))
+
+/** Without a collector there is no HTTP client either. */
+const tracing = Layer.unwrap(Effect.gen(function*() {
+  if ((yield* SidecarConfig).observability.otlp_endpoint === undefined) return Layer.empty
+  return (yield* Effect.promise(() => import("./Tracing.ts"))).layer
+}))
+
 /** The journal of the daemon; records leave it for the billing service once the last stream has been counted. */
-const billedJournal = BillingReporter.layer.pipe(
-  Layer.provide(HttpBillingSink.layer),
-  Layer.provideMerge(SqliteJournal.layer)
-)
+const billedJournal = Layer.provideMerge(billing, SqliteJournal.layer)
 
 /** Both sides of one wire. The reference wire is loaded only when it is asked for: grpc-js is large. */
 const bothSides = (wire: Wire) =>
@@ -75,7 +84,7 @@ export const layerOn = (
       Layer.provideMerge(OpsHttp.layer),
       Layer.provideMerge(layerOver(billedJournal)),
       // Around the path of a stream: what it did is told after it has ended.
-      Layer.provide(Tracing.layer),
+      Layer.provide(tracing),
       Layer.provide(channel)
     )))
 
