@@ -2,10 +2,12 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Effect, Layer } from "effect"
 import { CliConfig, CliOutput, Command, GlobalFlag } from "effect/cli"
 import { check } from "./cli/check.ts"
+import { daemon } from "./cli/daemon.ts"
 import { demo } from "./cli/demo.ts"
-import { ExitCode, quietly, report } from "./cli/exit.ts"
+import { ExitCode, quietly } from "./cli/exit.ts"
 import { predict } from "./cli/predict.ts"
-import { daemon, run } from "./cli/run.ts"
+import { runToEnd } from "./cli/process.ts"
+import { run } from "./cli/run.ts"
 import { status } from "./cli/status.ts"
 import { usage } from "./cli/usage.ts"
 import { worker } from "./cli/worker.ts"
@@ -37,9 +39,12 @@ const presenter: CliOutput.Presenter = {
 
 const builtIns = [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions]
 
-/** The whole command line, on the arguments of this process. Failures are told on stderr before it fails. */
-export const program = Command.run(root, { version }).pipe(
-  Effect.catchTag("ShowHelp", ({ errors }) => errors.length > 0 ? Effect.fail(quietly(ExitCode.usage)) : Effect.void),
-  Effect.tapCause(report),
-  Effect.provide(Layer.mergeAll(NodeServices.layer, CliConfig.layer({ builtIns }), CliOutput.layerPresenter(presenter)))
-)
+/** The whole command line, on the arguments of this process. */
+export const main = (): void =>
+  Command.run(root, { version }).pipe(
+    Effect.catchTag("ShowHelp", ({ errors }) => errors.length > 0 ? Effect.fail(quietly(ExitCode.usage)) : Effect.void),
+    Effect.provide(
+      Layer.mergeAll(NodeServices.layer, CliConfig.layer({ builtIns }), CliOutput.layerPresenter(presenter))
+    ),
+    runToEnd
+  )

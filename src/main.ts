@@ -1,9 +1,10 @@
 #!/usr/bin/env node
-import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
-import { program } from "./cli.ts"
-import { teardown } from "./cli/exit.ts"
-import { endOnSecondSignal, tolerateBrokenPipe } from "./cli/process.ts"
+import { rememberCompiled } from "./cli/compileCache.ts"
 
-endOnSecondSignal()
-tolerateBrokenPipe()
-NodeRuntime.runMain(program, { teardown, disableErrorReporting: true })
+rememberCompiled(import.meta.url)
+const args = process.argv.slice(2)
+// A daemon does without the parser of command lines and its kin.
+const { main } = args.length === 0 || (args.length === 1 && args[0] === "run")
+  ? await import("./cli/daemon.ts")
+  : await import("./cli.ts")
+main()

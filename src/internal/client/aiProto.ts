@@ -2,9 +2,10 @@ import type * as grpc from "@grpc/grpc-js"
 import * as protoLoader from "@grpc/proto-loader"
 import { Schema } from "effect"
 import { fileURLToPath } from "node:url"
+import { packageFile } from "../packageFile.ts"
 
-/** The packaged proto file: next to `src/` and to `dist/` alike. */
-export const protoPath = fileURLToPath(new URL("../../../proto/ai_service.proto", import.meta.url))
+/** The packaged proto file. */
+export const protoPath = fileURLToPath(packageFile("proto/ai_service.proto"))
 
 /** `cy.llm.StreamPredictRequest`, as the contract's own messages are read and written by name. */
 export const PredictRequest = Schema.Struct({

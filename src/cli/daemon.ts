@@ -1,0 +1,49 @@
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import { Effect, Layer } from "effect"
+import { version } from "../internal/version.ts"
+import * as Logging from "../layers/Logging.ts"
+import * as TomlConfig from "../layers/TomlConfig.ts"
+import { SidecarConfig } from "../services/SidecarConfig.ts"
+import { runToEnd } from "./process.ts"
+
+const listed = (addresses: string | ReadonlyArray<string>): string =>
+  typeof addresses === "string" ? addresses : addresses.join(", ")
+
+const fromEnvironment = ({ file, origins }: TomlConfig.Loaded): string =>
+  [...new Set(Object.values(origins).filter((origin) => origin !== "default" && origin !== file))].join(", ")
+
+/** The first lines of a daemon's log: who it is, where its settings come from, and those that matter most. */
+const greet = (loaded: TomlConfig.Loaded): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const { file, ignored, settings, warnings } = loaded
+    yield* Effect.logInfo("starting cy-llm-sidecar").pipe(Effect.annotateLogs({ version, pid: process.pid }))
+    yield* Effect.logInfo(
+      file === undefined
+        ? `no ./${TomlConfig.defaultFile}: loading config from defaults and the environment`
+        : `loading config from ${file}`
+    )
+    const variables = fromEnvironment(loaded)
+    yield* Effect.logInfo("configuration").pipe(Effect.annotateLogs({
+      bind_addr: listed(settings.server.bind_addr),
+      worker: settings.server.worker_uds,
+      metrics_port: settings.observability.metrics_port,
+      ...(variables === "" ? {} : { from_environment: variables })
+    }))
+    yield* Effect.forEach(warnings, (line) => Effect.logWarning(line))
+    yield* Effect.forEach(ignored, (name) => Effect.logDebug(`${name} means nothing to the sidecar`))
+  })
+
+/** Runs the sidecar until a signal ends it; closing its scope is the drain. */
+export const daemon = Effect.gen(function*() {
+  const loaded = yield* TomlConfig.load()
+  const Sidecar = yield* Effect.promise(() => import("../layers/Sidecar.ts"))
+  return yield* greet(loaded).pipe(
+    Effect.andThen(Layer.launch(Sidecar.layer)),
+    Effect.onInterrupt(() => Effect.logInfo("stopped")),
+    Effect.provide(Logging.layer),
+    Effect.provideService(SidecarConfig, loaded.settings)
+  )
+})
+
+/** The daemon as a program of its own. */
+export const main = (): void => runToEnd(Effect.provide(daemon, NodeFileSystem.layer))
