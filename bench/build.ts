@@ -1,4 +1,4 @@
-/** What is measured is what users get: plain JavaScript, as `npm run build` makes it, for the sidecar and the baselines. */
+/** What is measured is what users get: the bundle that `npm run build` makes, and plain JavaScript for the baselines. */
 import { spawnSync } from "node:child_process"
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { stripTypeScriptTypes } from "node:module"
@@ -16,7 +16,7 @@ export type Plain = (typeof plain)[number]
 export const programOf = (name: Plain): string => join(out, `${name}.mjs`)
 
 /** The sidecar's entry. */
-export const sidecarMain = process.env["BENCH_SIDECAR"] ?? join(out, "dist/main.js")
+export const sidecarMain = process.env["BENCH_SIDECAR"] ?? join(out, "dist/bin/sidecar.js")
 
 /** Compiles everything; answers why not, if so. */
 export const build = (): string | undefined => {
@@ -29,10 +29,10 @@ export const build = (): string | undefined => {
   }
   cpSync(join(root, "package.json"), join(out, "package.json"))
   cpSync(join(root, "proto"), join(out, "proto"), { recursive: true })
-  const { status, stdout } = spawnSync(
+  const { status, stderr } = spawnSync(
     process.execPath,
-    [join(root, "node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json", "--outDir", join(out, "dist")],
+    [join(root, "node_modules/rolldown/bin/cli.mjs"), "-c", "--dir", join(out, "dist/bin")],
     { cwd: root, encoding: "utf8" }
   )
-  return status === 0 ? undefined : `the sidecar does not compile cleanly:\n${stdout.trim()}`
+  return status === 0 ? undefined : `the sidecar cannot be bundled:\n${stderr.trim()}`
 }

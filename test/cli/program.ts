@@ -26,6 +26,9 @@ export const temporaryFolder = (): string => {
   return folder
 }
 
+/** `TEST_PROGRAM`: another build of the program, by its path, for example the one of an installed package. */
+const main = path.resolve(root, process.env["TEST_PROGRAM"] ?? "src/main.ts")
+
 /** The program as a user starts it, in a folder and an environment of its own. */
 export class Program {
   readonly out = new Recorder<string>()
@@ -38,7 +41,7 @@ export class Program {
   constructor(args: ReadonlyArray<string>, options: ProgramOptions = {}) {
     const exited = deferred<ProgramExit>()
     this.exited = exited.promise
-    this.child = spawn(nodeBinary, [path.join(root, "src/main.ts"), ...args], {
+    this.child = spawn(nodeBinary, [main, ...args], {
       cwd: options.cwd ?? temporaryFolder(),
       env: { PATH: process.env["PATH"] ?? "", ...options.env },
       stdio: "pipe"

@@ -2,6 +2,7 @@ import { Data, Deferred, Effect, type Scope } from "effect"
 import { spawn } from "node:child_process"
 import * as readline from "node:readline"
 import { fileURLToPath } from "node:url"
+import { packageFile } from "../../internal/packageFile.ts"
 
 /** A part of the demo did not come up, or went away. */
 export class DemoFailed extends Data.TaggedError("DemoFailed")<{ readonly message: string }> {}
@@ -22,10 +23,8 @@ const SHOWN_LINES = 8
 const STOP_MILLIS = 10_000
 const START_MILLIS = 30_000
 
-/** The program itself, from `src/` and from `dist/`. */
-const MAIN = fileURLToPath(
-  new URL(import.meta.url.endsWith(".ts") ? "../../main.ts" : "../../main.js", import.meta.url)
-)
+/** The program itself: only bundled code is JavaScript here. */
+const MAIN = fileURLToPath(packageFile(import.meta.url.endsWith(".ts") ? "src/main.ts" : "dist/bin/sidecar.js"))
 
 const parse = (line: string): LogLine | undefined => {
   try {
