@@ -1,5 +1,5 @@
 import type { Cause } from "effect"
-import { Effect, type Scope } from "effect"
+import { Effect, Fiber, type Scope } from "effect"
 import type { Server, ServerResponse } from "node:http"
 
 // Not `import`: that reads every export of the module, and reading `WebSocket` loads all of undici (11 MiB, 60 ms).
@@ -74,14 +74,15 @@ export const serve = Effect.fnUntraced(function*(
   host: string,
   port: number
 ): Effect.fn.Return<number, Error, Scope.Scope> {
+  const track = Fiber.runIn(yield* Effect.scope)
   const run = Effect.runForkWith(yield* Effect.context<never>())
   const server = createServer((request, response) => {
-    run(
+    track(run(
       respond(pages, request.method ?? "", request.url ?? "").pipe(
         Effect.catchCause(broken),
         Effect.map((answer) => send(response, answer))
       )
-    )
+    ))
   })
   yield* Effect.acquireRelease(listen(server, host, port), () => stop(server))
   const address = server.address()

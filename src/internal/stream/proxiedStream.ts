@@ -51,8 +51,6 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   readonly #replies: ReplyListener
   #phase: Phase = "new"
   #worker: WorkerCall | undefined
-  /** Whether the worker's call took all that waited for it without being full. */
-  #workerHasRoom = true
   #link: WorkerLink | undefined
   #place = false
   /** Until when it may be held or queued. */
@@ -87,9 +85,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#log = new RequestLog(env.replayMaxBytes)
     this.#count = new ReplyCount(tally, env.metrics, env.peek, call.arrivedAt)
     this.#reader = new ReaderWatch(call, env.slowReaderMillis)
-    this.#deadlineAt = call.timeoutMillis === undefined
-      ? Number.POSITIVE_INFINITY
-      : call.arrivedAt + call.timeoutMillis
+    this.#deadlineAt = call.arrivedAt + (call.timeoutMillis ?? Number.POSITIVE_INFINITY)
     this.#requests = {
       onFrames: (batch) => this.#onRequest(batch),
       onHalfClose: () => this.#onHalfClose(),
@@ -314,25 +310,23 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     if (this.#phase !== "open" || this.#link !== link) return
     this.#worker = worker
     watchdog.nearer(this.dueAt())
-    this.#workerHasRoom = this.#log.sendAll(worker)
-    if (this.#workerHasRoom) this.#call.resume()
+    this.#log.sendAll(worker)
+    if (this.#log.room) this.#call.resume()
   }
 
   #onRequest(batch: FrameBatch): boolean {
     if (this.#phase === "over") return true
     this.tally.identity ??= identityOf(batch, this.#env.peek.inflate)
     const before = this.#log.bytes
-    const room = this.#log.push(batch, this.#worker)
-    if (this.#awaitsRequest) {
-      this.#enterQueue()
-      // Gone to the worker in the same step: its call says from now on whether there is room.
-      if (this.#worker !== undefined) return this.#workerHasRoom
+    this.#log.push(batch, this.#worker)
+    // It may go on to the worker in this step, whose call says from then on whether there is room.
+    if (this.#awaitsRequest) this.#enterQueue()
+    if (this.#phase === "held") {
+      const grown = this.#log.bytes - before
+      if (this.#env.room.grow(grown)) this.#heldBytes += grown
+      else this.fail(new E.HoldFull({ retryAfterMillis: this.#retryAfter() }))
     }
-    if (this.#phase !== "held") return room
-    const grown = this.#log.bytes - before
-    if (this.#env.room.grow(grown)) this.#heldBytes += grown
-    else this.fail(new E.HoldFull({ retryAfterMillis: this.#retryAfter() }))
-    return room
+    return this.#log.room
   }
 
   #onHalfClose(): void {

@@ -17,6 +17,9 @@ export class RequestLog {
   /** Bytes that this log holds in memory. */
   bytes = 0
 
+  /** Whether more may be read: `false` when what waits is a lot, or the call that took the last batch is full. */
+  room = true
+
   /** `keepBytes`: `[reload] replay_max_bytes`; 0 keeps nothing. */
   constructor(keepBytes: number) {
     this.#keepBytes = keepBytes
@@ -33,16 +36,18 @@ export class RequestLog {
     return this.#halfClosed
   }
 
-  /** Takes a batch; with a call it is sent at once. `false`: the reading should pause. */
-  push(batch: FrameBatch, call: WorkerCall | undefined): boolean {
+  /** Takes a batch; with a call it is sent at once. */
+  push(batch: FrameBatch, call: WorkerCall | undefined): void {
     if (this.#keeps && this.bytes + batch.length > this.#keepBytes) this.forget()
     if (this.#keeps || call === undefined) {
       this.#batches.push(batch)
       this.bytes += batch.length
     } else this.#lost = true
-    if (call === undefined) return this.bytes < Math.max(this.#keepBytes, batch.length)
-    if (this.#keeps) this.#sent = this.#batches.length
-    return call.write(batch)
+    if (call === undefined) this.room = this.bytes < Math.max(this.#keepBytes, batch.length)
+    else {
+      if (this.#keeps) this.#sent = this.#batches.length
+      this.room = call.write(batch)
+    }
   }
 
   /** The gateway half-closed. */
@@ -51,14 +56,13 @@ export class RequestLog {
     call?.halfClose()
   }
 
-  /** Sends everything on a new call. `false`: the call is full. */
-  sendAll(call: WorkerCall): boolean {
-    let room = true
-    for (const batch of this.#batches) room = call.write(batch)
+  /** Sends everything on a new call. */
+  sendAll(call: WorkerCall): void {
+    this.room = true
+    for (const batch of this.#batches) this.room = call.write(batch)
     this.#sent = this.#batches.length
     if (!this.#keeps) this.#drop()
     if (this.#halfClosed) call.halfClose()
-    return room
   }
 
   /** The call is over and there will be another: nothing has been sent on that one. */
