@@ -4,12 +4,24 @@ import { existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "no
 import * as net from "node:net"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import { programOf, sidecarMain } from "./build.ts"
+import { otherMain, programOf, sidecarMain } from "./build.ts"
 import type { Ask, Told } from "./instrument.ts"
 import { type Address, Load } from "./load.ts"
 import { childrenOf, has, pinned, PROXY_CORE } from "./machine.ts"
 
-export type ProxyName = "sidecar" | "sidecar-grpc-js" | "grpc-js" | "splice" | "nginx"
+export type ProxyName =
+  | "sidecar"
+  | "sidecar-grpc-js"
+  | "sidecar-whole"
+  | "sidecar-memory"
+  | "sidecar-unmetered"
+  | "sidecar-uncounted"
+  | "sidecar-other"
+  | "grpc-js"
+  | "splice"
+  | "nginx"
+  | "journal"
+  | "nothing"
 
 /** A proxy that serves. */
 export interface Proxy {
@@ -32,9 +44,13 @@ export interface Place {
   readonly instrument: boolean
 }
 
+/** They carry nothing: the load goes straight to the worker, and they stand beside its way. */
+const beside: ReadonlyArray<ProxyName> = ["journal", "nothing"]
+
 /** Why a proxy cannot take part, if so. */
 export const missing = (name: ProxyName): string | undefined => {
   if (name === "nginx") return has("nginx") ? undefined : "nginx is not installed"
+  if (name === "sidecar-other") return existsSync(otherMain) ? undefined : "BENCH_OTHER names no program"
   if (name.startsWith("sidecar")) return existsSync(sidecarMain) ? undefined : `${sidecarMain} is not there`
   return undefined
 }
@@ -74,7 +90,9 @@ http {
 `
 
 const commandOf = (name: ProxyName, place: Place, port: number, dir: string): readonly [string, Array<string>] => {
-  const preload = place.instrument ? ["--import", programOf("instrument")] : []
+  const preload = place.instrument
+    ? ["--import", programOf("instrument")]
+    : []
   switch (name) {
     case "grpc-js":
       return [process.execPath, [...preload, programOf("grpcjs-passthrough"), String(port), place.socket]]
@@ -85,6 +103,17 @@ const commandOf = (name: ProxyName, place: Place, port: number, dir: string): re
       writeFileSync(file, nginxConfig(dir, port, place.socket))
       return ["nginx", ["-c", file, "-e", join(dir, "nginx-error.log")]]
     }
+    case "nothing":
+      return [process.execPath, [...preload, programOf("nothing")]]
+    case "journal":
+      return [process.execPath, [...preload, programOf("journal"), "500", "200", "5"]]
+    case "sidecar-other":
+      return [process.execPath, [...preload, otherMain]]
+    case "sidecar-whole":
+    case "sidecar-memory":
+    case "sidecar-unmetered":
+    case "sidecar-uncounted":
+      return [process.execPath, [...preload, programOf("variant"), name.slice("sidecar-".length)]]
     default:
       return [process.execPath, [...preload, sidecarMain]]
   }
@@ -139,7 +168,7 @@ export const start = async (name: ProxyName, place: Place): Promise<Proxy> => {
     }
   })
   const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()))
-  const address = { port }
+  const address = beside.includes(name) ? { path: place.socket } : { port }
   while (!(await probe(address))) {
     if (child.exitCode !== null || performance.now() - spawned > 20_000) {
       // A killed nginx master would leave its worker behind.

@@ -30,7 +30,14 @@ const ratio = (rounds: Rounds<Cost>, of: ProxyName, to: ProxyName): number | und
   return median(mine.map((cost, i) => cost.micros / (theirs[i]?.micros ?? Number.NaN)))
 }
 
-const BASELINES: ReadonlyArray<ProxyName> = ["grpc-js", "splice", "nginx"]
+const BASELINES: ReadonlyArray<ProxyName> = [
+  "grpc-js",
+  "splice",
+  "nginx",
+  "sidecar-other",
+  "sidecar-unmetered",
+  "sidecar-uncounted"
+]
 
 /** The table of a figure that is CPU per `unit`. */
 export const costTable = (unit: string, rounds: Rounds<Cost>): string => {
@@ -79,11 +86,12 @@ export const verdictLine = (verdict: Verdict): string =>
 export const costVerdicts = (
   figure: string,
   rounds: Rounds<Cost>,
-  budgets: Partial<Record<ProxyName, number>>
+  budgets: Partial<Record<ProxyName, number>>,
+  subject: ProxyName = "sidecar"
 ): ReadonlyArray<Verdict> =>
   BASELINES.flatMap((baseline) => {
     const budget = budgets[baseline]
-    const value = ratio(rounds, "sidecar", baseline)
+    const value = ratio(rounds, subject, baseline)
     return budget === undefined || value === undefined
       ? []
       : [{ figure, value, budget, unit: `× ${baseline}` }]

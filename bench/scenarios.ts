@@ -1,6 +1,6 @@
 /** What is measured, one function per figure; each drives one proxy once. */
 import { setTimeout as sleep } from "node:timers/promises"
-import type { LoopDelays } from "./instrument.ts"
+import type { LoopFigures } from "./instrument.ts"
 import { type Address, Load } from "./load.ts"
 import { cpuMicros, rssMiB } from "./machine.ts"
 import type { Proxy } from "./proxies.ts"
@@ -153,7 +153,7 @@ export const rss = async (proxy: Proxy, timing: Timing): Promise<Memory> => {
 }
 
 /** 500 open streams of a token a second while 200 others end each second: delays of the proxy's event loop. */
-export const loop = async (proxy: Proxy, timing: Timing): Promise<LoopDelays> => {
+export const loop = async (proxy: Proxy, timing: Timing): Promise<LoopFigures> => {
   const load = await Load.connect(proxy.address)
   for (let i = 0; i < 500; i++) load.start({ kind: "paced", rate: 1 })
   const opener = setInterval(() => {
@@ -166,5 +166,5 @@ export const loop = async (proxy: Proxy, timing: Timing): Promise<LoopDelays> =>
   clearInterval(opener)
   await load.close()
   if (told.told !== "loop") throw new Error("the instrument did not answer")
-  return told.delays
+  return told.figures
 }

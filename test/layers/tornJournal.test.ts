@@ -4,6 +4,7 @@ import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { makeJournalFile } from "../../src/internal/usage/journalFile.ts"
+import { packGroup } from "../../src/internal/usage/packedGroup.ts"
 import { makeRecordIds } from "../../src/internal/usage/recordId.ts"
 import type { Command } from "../../src/internal/usage/threadProtocol.ts"
 import { record } from "../suites/usageSupport.ts"
@@ -40,7 +41,7 @@ beforeAll(() => {
   for (let sequence = 1; sequence <= commits; sequence++) {
     const reply = ask({
       op: "commit",
-      group: {
+      group: packGroup({
         session: "before",
         sequence,
         at: sequence,
@@ -48,7 +49,7 @@ beforeAll(() => {
         ended: [],
         closed: [record(sequence, { id: `record-${String(sequence).padStart(6, "0")}` })],
         counts: undefined
-      }
+      })
     })
     expect(reply.result._tag).toBe("done")
     if (sequence === settled) {
@@ -75,7 +76,15 @@ const recover = (damage: (path: string) => void) => {
   const batch = taken.result._tag === "done" ? taken.result.answer.batch : undefined
   const fresh = ask({
     op: "commit",
-    group: { session: "after", sequence: 1, at: 1, opened: [], ended: [], closed: [record(1)], counts: undefined }
+    group: packGroup({
+      session: "after",
+      sequence: 1,
+      at: 1,
+      opened: [],
+      ended: [],
+      closed: [record(1)],
+      counts: undefined
+    })
   })
   ask({ op: "stop" })
   const beside = fs.readdirSync(place).filter((name) => name.includes("corrupt"))

@@ -1,5 +1,6 @@
 import type { DatabaseSync } from "node:sqlite"
 import { type Beginning, type Ledger, makeLedger } from "./ledger.ts"
+import { unpackGroup } from "./packedGroup.ts"
 import { faultOf } from "./sqliteFault.ts"
 import { inodeOf, lock, openToWrite, prepareFolder, setFileAside, Unusable } from "./sqliteFile.ts"
 import { makeSqliteStore } from "./sqliteStore.ts"
@@ -83,7 +84,7 @@ export const makeJournalFile = (options: ThreadOptions, recordId: (millis: numbe
       case "begin":
         return { interrupted: file.begun.interrupted }
       case "commit":
-        ledger.commit(command.group)
+        ledger.commit(unpackGroup(command.group))
         return {}
       case "nextBatch":
         return { batch: ledger.nextBatch(command.limit, now, command.except) }
