@@ -315,6 +315,6 @@ try {
   await main()
 } finally {
   stopWorker()
-  // rmSync(dir, { recursive: true, force: true })
+  rmSync(dir, { recursive: true, force: true })
 }
 if (options.strict && !verdicts.every(met)) process.exitCode = 1
