@@ -23,7 +23,7 @@ const stopLimit = "2 seconds"
  * Commits begin at least this far apart: on both sides a commit costs about as much as ten records in it. An end that
  * comes after a pause waits for nobody.
  */
-const paceMillis = 10
+const paceMillis = 5
 
 /** The thread that owns the file: questions out, answers in, and a new thread when one dies. */
 const makeThread = Effect.fnUntraced(function*(options: Omit<ThreadOptions, "generation">) {
