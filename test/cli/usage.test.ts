@@ -2,7 +2,6 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { describe, expect, it, onTestFinished } from "vitest"
 import { makeJournalFile } from "../../src/internal/usage/journalFile.ts"
-import { packGroup } from "../../src/internal/usage/packedGroup.ts"
 import { makeRecordIds } from "../../src/internal/usage/recordId.ts"
 import type { Answer, Command } from "../../src/internal/usage/threadProtocol.ts"
 import { record } from "../suites/usageSupport.ts"
@@ -30,15 +29,7 @@ const makeWriter = (folder: string) => {
   const close = (...closed: ReadonlyArray<ReturnType<typeof record>>): void => {
     ask({
       op: "commit",
-      group: packGroup({
-        session: "s",
-        sequence: ++sequence,
-        at: Date.now(),
-        opened: [],
-        ended: [],
-        closed,
-        counts: undefined
-      })
+      group: { session: "s", sequence: ++sequence, at: Date.now(), opened: [], ended: [], closed, counts: undefined }
     })
   }
   return { journal, ask, close }

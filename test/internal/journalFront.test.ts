@@ -29,7 +29,7 @@ const makeJournal = Effect.gen(function*() {
   const backend: JournalBackend = {
     sidecarId: () => "sidecar",
     generation: () => 1,
-    paceMillis: 2,
+    lingerMillis: 1,
     commit: (group) =>
       Effect.suspend(() => {
         disk.largest = Math.max(disk.largest, group.closed.length)

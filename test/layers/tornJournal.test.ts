@@ -4,7 +4,6 @@ import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { makeJournalFile } from "../../src/internal/usage/journalFile.ts"
-import { packGroup } from "../../src/internal/usage/packedGroup.ts"
 import { makeRecordIds } from "../../src/internal/usage/recordId.ts"
 import type { Command } from "../../src/internal/usage/threadProtocol.ts"
 import { record } from "../suites/usageSupport.ts"
@@ -41,7 +40,7 @@ beforeAll(() => {
   for (let sequence = 1; sequence <= commits; sequence++) {
     const reply = ask({
       op: "commit",
-      group: packGroup({
+      group: {
         session: "before",
         sequence,
         at: sequence,
@@ -49,7 +48,7 @@ beforeAll(() => {
         ended: [],
         closed: [record(sequence, { id: `record-${String(sequence).padStart(6, "0")}` })],
         counts: undefined
-      })
+      }
     })
     expect(reply.result._tag).toBe("done")
     if (sequence === settled) {
@@ -76,15 +75,7 @@ const recover = (damage: (path: string) => void) => {
   const batch = taken.result._tag === "done" ? taken.result.answer.batch : undefined
   const fresh = ask({
     op: "commit",
-    group: packGroup({
-      session: "after",
-      sequence: 1,
-      at: 1,
-      opened: [],
-      ended: [],
-      closed: [record(1)],
-      counts: undefined
-    })
+    group: { session: "after", sequence: 1, at: 1, opened: [], ended: [], closed: [record(1)], counts: undefined }
   })
   ask({ op: "stop" })
   const beside = fs.readdirSync(place).filter((name) => name.includes("corrupt"))

@@ -18,11 +18,8 @@ import type { UsageGroup } from "./store.ts"
 export interface JournalBackend {
   readonly sidecarId: () => string
   readonly generation: () => number
-  /**
-   * So long after the begin of a commit the next one begins, with what has gathered: a lone end waits for nobody, and
-   * many share. 0 when a commit costs nothing. Milliseconds.
-   */
-  readonly paceMillis: number
+  /** How long ends gather before a commit while many streams end; 0 when a commit costs nothing. Milliseconds. */
+  readonly lingerMillis: number
   /** Committed once, however often the same group is handed in. */
   readonly commit: (group: UsageGroup) => Effect.Effect<void, JournalFault>
   readonly nextBatch: (
@@ -37,8 +34,10 @@ export interface JournalBackend {
 
 /** A commit that takes longer than this holds no stream's end back. Milliseconds. */
 const stallMillis = 1000
-/** The row of a stream that runs waits for two of these: a stream that ends sooner needs none. Milliseconds. */
-const openTick = 10
+/** When a commit had so many ends, more come: the next one waits for company. */
+const crowd = 4
+/** A row that nobody waits for may wait this long for company. Milliseconds. */
+const lazyMillis = 10
 /** Tries on a journal that fails: 100 ms, doubling, at most a second apart. */
 const retryMillis = (attempt: number): number => Math.min(100 * 2 ** attempt, 1000)
 /** What has not been committed when the sidecar stops gets this long. */
@@ -77,12 +76,12 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
   const now = () => clock.currentTimeMillisUnsafe()
   const pending = makePending(options)
   const dirty = Latch.makeUnsafe(false)
-  const opening = Latch.makeUnsafe(false)
+  const urgent = Latch.makeUnsafe(false)
   const busy = Latch.makeUnsafe(false)
   const waiters: Array<Waiter> = []
   let failure: { readonly fault: JournalFault; readonly since: number } | undefined
   let commitStarted: number | undefined
-  let lastCommitAt = -Infinity
+  let lastEnds = 0
   let lastBalance = empty
 
   const release = (upTo: number): void => {
@@ -116,7 +115,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
   /** One group; answers whether it is in the journal. */
   const commit = (group: UsageGroup): Effect.Effect<boolean> =>
     Effect.suspend(() => {
-      lastCommitAt = commitStarted = now()
+      commitStarted = now()
       busy.openUnsafe()
       return backend.commit(group)
     }).pipe(
@@ -125,6 +124,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
         onSuccess: () => {
           pending.commit()
           release(pending.committed())
+          lastEnds = group.closed.length
           return Effect.as(healed, true)
         }
       }),
@@ -134,9 +134,12 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
       }))
     )
 
-  const keepPace: Effect.Effect<void> = Effect.suspend(() => {
-    const rest = lastCommitAt + backend.paceMillis - now()
-    return rest > 0 ? Effect.sleep(Math.min(rest, backend.paceMillis)) : Effect.void
+  const gather: Effect.Effect<void> = Effect.suspend(() => {
+    if (backend.lingerMillis === 0) return Effect.void
+    if (!pending.urgent()) {
+      return Effect.asVoid(Effect.timeoutOption(Effect.andThen(urgent.await, Effect.yieldNow), lazyMillis))
+    }
+    return lastEnds >= crowd ? Effect.sleep(backend.lingerMillis) : Effect.void
   })
 
   let attempt = 0
@@ -144,8 +147,9 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
     yield* dirty.await
     // An opened latch runs its waiter at once, inside the caller: it is a stream's path, so the work begins a turn later.
     yield* Effect.yieldNow
-    yield* keepPace
+    yield* gather
     dirty.closeUnsafe()
+    urgent.closeUnsafe()
     const group = pending.group(now(), failure !== undefined)
     if (group === undefined) return
     if (yield* commit(group)) {
@@ -155,15 +159,6 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
       dirty.openUnsafe()
       yield* Effect.sleep(retryMillis(attempt++))
     }
-  })
-
-  /** Rows that nobody waits for come at their own time, with the commit that is made then anyway. */
-  const opener = Effect.gen(function*() {
-    yield* opening.await
-    yield* Effect.sleep(openTick)
-    pending.tick()
-    if (pending.opening()) dirty.openUnsafe()
-    else opening.closeUnsafe()
   })
 
   const watcher = Effect.gen(function*() {
@@ -185,11 +180,12 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
       if (failure === undefined) waiters.push({ end, resume })
       else resume(Effect.void)
       dirty.openUnsafe()
+      urgent.openUnsafe()
     })
 
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => {
-      const group = pending.group(now(), false, true)
+      const group = pending.group(now(), false)
       return group === undefined ? Effect.succeed(false) : commit(group)
     }).pipe(
       Effect.repeat({ while: (more) => more }),
@@ -210,18 +206,18 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
     dirty.openUnsafe()
   }
   yield* Effect.forkScoped(Effect.forever(writer), { startImmediately: true })
-  yield* Effect.forkScoped(Effect.forever(opener), { startImmediately: true })
-  if (backend.paceMillis > 0) yield* Effect.forkScoped(Effect.forever(watcher), { startImmediately: true })
+  if (backend.lingerMillis > 0) yield* Effect.forkScoped(Effect.forever(watcher), { startImmediately: true })
 
   return {
     sidecarId: backend.sidecarId,
     opened: (stream) => {
       pending.open(stream)
-      opening.openUnsafe()
+      dirty.openUnsafe()
     },
     checkpoint: (counts) => {
       pending.counts(counts)
       dirty.openUnsafe()
+      urgent.openUnsafe()
     },
     closed,
     generation: backend.generation,

@@ -1,6 +1,5 @@
 import type { DatabaseSync } from "node:sqlite"
 import { type Beginning, type Ledger, makeLedger } from "./ledger.ts"
-import { unpackGroup } from "./packedGroup.ts"
 import { faultOf } from "./sqliteFault.ts"
 import { inodeOf, lock, openToWrite, prepareFolder, setFileAside, Unusable } from "./sqliteFile.ts"
 import { makeSqliteStore } from "./sqliteStore.ts"
@@ -84,7 +83,7 @@ export const makeJournalFile = (options: ThreadOptions, recordId: (millis: numbe
       case "begin":
         return { interrupted: file.begun.interrupted }
       case "commit":
-        ledger.commit(unpackGroup(command.group))
+        ledger.commit(command.group)
         return {}
       case "nextBatch":
         return { batch: ledger.nextBatch(command.limit, now, command.except) }

@@ -35,8 +35,6 @@ export interface Beginning {
 
 /** Rows merged in one step of a transaction: bounds the memory of a large backlog. */
 const mergeStep = 1000
-/** When rows are too many, so many more go with them: a merge for each commit would cost more than the commit. */
-const mergeAhead = (limit: number): number => Math.min(100, Math.floor(limit / 100))
 
 /** What the gateway of a sidecar that died sees: UNAVAILABLE. */
 const unavailable = 14
@@ -80,17 +78,12 @@ export const makeLedger = (store: UsageStore, options: {
   readonly recordId: (millis: number) => string
 }) => {
   const { recordId, retention } = options
-  /** Who writes and the last group of it that is in the store, which has no other writer of groups. */
-  let session: string | undefined
-  let sequence = 0
 
   const mergeExcess = (now: number): void => {
-    let limit = retention.limit
     for (;;) {
       const waiting = store.waiting()
-      const excess = (retention.countMerged ? waiting.records : waiting.details) - limit
+      const excess = (retention.countMerged ? waiting.records : waiting.details) - retention.limit
       if (excess <= 0) return
-      limit = retention.limit - mergeAhead(retention.limit)
       const rows = store.oldest(Math.min(excess, mergeStep), "detail")
       if (rows.length === 0) return
       const grown = new Map<string, JournalRecord>()
@@ -115,12 +108,12 @@ export const makeLedger = (store: UsageStore, options: {
   }
 
   return {
-    /** The process called `writer` writes from now on. */
-    begin: (writer: string, sidecarId: string, now: number): Beginning => {
-      const beginning = store.transaction(() => {
+    /** The process called `session` writes from now on. */
+    begin: (session: string, sidecarId: string, now: number): Beginning =>
+      store.transaction(() => {
         const known = store.meta("sidecar_id")
         if (known === undefined) store.setMeta("sidecar_id", sidecarId)
-        const same = store.meta("session") === writer
+        const same = store.meta("session") === session
         let found = 0
         if (!same) {
           const { counts, streams } = store.open()
@@ -130,7 +123,7 @@ export const makeLedger = (store: UsageStore, options: {
           for (const record of closed) store.add(record)
           store.addTotal("delivered", sumOf(closed))
           store.clearOpen()
-          store.setMeta("session", writer)
+          store.setMeta("session", session)
           store.setMeta("sequence", "0")
           mergeExcess(now)
           found = closed.length
@@ -141,25 +134,20 @@ export const makeLedger = (store: UsageStore, options: {
           sequence: Number(store.meta("sequence") ?? 0),
           interrupted: found
         }
-      })
-      session = writer
-      sequence = beginning.sequence
-      return beginning
-    },
+      }),
 
-    commit: (group: UsageGroup): void => {
-      if (session === group.session && sequence >= group.sequence) return
+    commit: (group: UsageGroup): void =>
       store.transaction(() => {
+        if (store.meta("session") === group.session && Number(store.meta("sequence")) >= group.sequence) return
         store.saveOpen(group.opened)
         store.dropOpen(group.ended)
         for (const record of group.closed) store.add(record)
         if (group.counts !== undefined) store.saveCounts(group.counts)
         if (group.closed.length > 0) store.addTotal("delivered", sumOf(group.closed))
-        store.setProgress(group.sequence, group.at)
+        store.setMeta("sequence", String(group.sequence))
+        store.setMeta("alive_at", String(group.at))
         mergeExcess(group.at)
-      })
-      sequence = group.sequence
-    },
+      }),
 
     nextBatch: (limit: number, now: number, except?: string): UsageBatch | undefined =>
       store.transaction(() => {

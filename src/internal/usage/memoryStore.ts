@@ -88,10 +88,6 @@ export const makeMemoryStore = (): UsageStore => {
     transaction: (body) => body(),
     meta: (key) => meta.get(key),
     setMeta: (key, value) => void meta.set(key, value),
-    setProgress: (sequence, at) => {
-      meta.set("sequence", String(sequence))
-      meta.set("alive_at", String(at))
-    },
     total: (name) => totals.get(name) ?? none,
     addTotal: (name, sum) => {
       const old = totals.get(name) ?? none

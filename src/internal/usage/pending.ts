@@ -14,9 +14,7 @@ export const makePending = (options: {
   readonly limit: number
   readonly recordId: (millis: number) => string
 }) => {
-  const opened = new Map<number, { readonly stream: OpenStream; readonly since: number }>()
-  /** Counts {@link tick}s. */
-  let ticks = 0
+  const opened = new Map<number, OpenStream>()
   const written = new Set<number>()
   const limit = Math.max(options.limit, 2 * groupLimit)
   let ended: Array<number> = []
@@ -36,18 +34,6 @@ export const makePending = (options: {
     }
   }
 
-  /** The streams that have run for a whole tick at least, the oldest first; or all of them. */
-  const takeOpened = (all: boolean): ReadonlyArray<OpenStream> => {
-    const taken: Array<OpenStream> = []
-    for (const [slot, { since, stream: { identity, recordId, startedAt } }] of opened) {
-      if (!all && ticks - since < 2) break
-      taken.push({ slot, recordId, startedAt, identity })
-      opened.delete(slot)
-      written.add(slot)
-    }
-    return taken
-  }
-
   const takeClosed = (): ReadonlyArray<JournalRecord> => {
     const taken = [...merged.values(), ...closed.splice(0, groupLimit)]
     merged = new Map()
@@ -57,12 +43,8 @@ export const makePending = (options: {
   return {
     /** The identity is read when the group is made: it may become known until then. */
     open: (stream: OpenStream): void => {
-      if (!opened.has(stream.slot)) opened.set(stream.slot, { stream, since: ticks })
+      opened.set(stream.slot, stream)
     },
-    /** To be called at even distances while streams are {@link opening}: their rows are due after the second. */
-    tick: (): void => void ticks++,
-    /** Streams have no row yet. */
-    opening: (): boolean => opened.size > 0,
     counts: (next: Float64Array): void => {
       counts = next
     },
@@ -76,14 +58,12 @@ export const makePending = (options: {
     },
     /**
      * The group to commit now: the one whose fate is unknown, unchanged, else what has gathered. `probe`: an empty group
-     * when there is nothing, to see whether the journal works again. `last`: nothing may wait any longer. Counts come with
-     * the row of every stream: they are of no use without.
+     * when there is nothing, to see whether the journal works again.
      */
-    group: (now: number, probe: boolean, last = false): UsageGroup | undefined => {
+    group: (now: number, probe: boolean): UsageGroup | undefined => {
       if (inFlight !== undefined) return inFlight
-      const streams = takeOpened(last || counts !== undefined)
       if (
-        !probe && streams.length === 0 && ended.length === 0 && closed.length === 0 && merged.size === 0 &&
+        !probe && opened.size === 0 && ended.length === 0 && closed.length === 0 && merged.size === 0 &&
         counts === undefined
       ) {
         return undefined
@@ -92,11 +72,18 @@ export const makePending = (options: {
         session: options.session,
         sequence: ++sequence,
         at: now,
-        opened: streams,
+        opened: [...opened.values()].map(({ identity, recordId, slot, startedAt }) => ({
+          slot,
+          recordId,
+          startedAt,
+          identity
+        })),
         ended,
         closed: takeClosed(),
         counts
       }
+      for (const slot of opened.keys()) written.add(slot)
+      opened.clear()
       ended = []
       counts = undefined
       return inFlight
@@ -108,7 +95,7 @@ export const makePending = (options: {
     },
     /** So many ends have been committed. Ends are committed in their order, but for those merged in memory. */
     committed: (): number => done,
-    /** More waits than rows of streams that have begun. */
+    /** More waits than rows of streams that have just begun. */
     urgent: (): boolean => inFlight !== undefined || closed.length > 0 || merged.size > 0 || counts !== undefined,
     /** Streams and tokens that are only in memory. */
     unsaved: (): Sum => {

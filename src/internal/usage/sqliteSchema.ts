@@ -26,19 +26,6 @@ export const recordColumns = [
   "merged_records"
 ] as const
 
-/** The columns of a stream that runs. */
-export const openColumns = [
-  "slot",
-  "record_id",
-  "started_at",
-  "trace_id",
-  "model_id",
-  "adapter",
-  "tenant",
-  "player_id",
-  "prompt_chars"
-] as const
-
 /**
  * Step n brings a file from version n to n + 1 (`PRAGMA user_version`). A step that has been released is never changed.
  *

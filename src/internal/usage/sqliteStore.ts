@@ -1,13 +1,28 @@
 import type { DatabaseSync } from "node:sqlite"
-import type { Sum } from "../../services/UsageJournal.ts"
+import type { OpenStream, Sum } from "../../services/UsageJournal.ts"
 import { hourOf, isMerged, streamsOf } from "./merge.ts"
-import { int, openStreamOf, openValuesOf, orNull, recordOf, type SqliteRow, text, valuesOf } from "./sqliteRows.ts"
+import { int, orNull, recordOf, type SqliteRow, text, valuesOf } from "./sqliteRows.ts"
 import { recordColumns } from "./sqliteSchema.ts"
 import type { UsageStore } from "./store.ts"
 
 const columns = recordColumns.join(", ")
 const marks = recordColumns.map(() => "?").join(", ")
 const assignments = recordColumns.slice(1).map((column) => `${column} = excluded.${column}`).join(", ")
+
+const openStreamOf = (row: SqliteRow): OpenStream => ({
+  slot: int(row, "slot"),
+  recordId: text(row, "record_id"),
+  startedAt: int(row, "started_at"),
+  identity: {
+    traceId: text(row, "trace_id"),
+    modelId: text(row, "model_id"),
+    adapter: text(row, "adapter"),
+    tenant: text(row, "tenant"),
+    playerId: text(row, "player_id"),
+    promptChars: int(row, "prompt_chars"),
+    priority: 0
+  }
+})
 
 /** Rows, tokens and rows in detail that wait; kept in memory, since every commit asks. */
 interface Waiting {
@@ -25,10 +40,6 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
     version: db.prepare("PRAGMA data_version"),
     meta: db.prepare("SELECT value FROM meta WHERE key = ?"),
     setMeta: db.prepare("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"),
-    setProgress: db.prepare(
-      `INSERT INTO meta VALUES ('sequence', ?), ('alive_at', ?)
-       ON CONFLICT (key) DO UPDATE SET value = excluded.value`
-    ),
     total: db.prepare("SELECT records, tokens FROM totals WHERE name = ?"),
     addTotal: db.prepare(
       `INSERT INTO totals VALUES (?, ?, ?)
@@ -122,14 +133,25 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
       return row === undefined ? undefined : text(row, "value")
     },
     setMeta: (key, value) => void sql.setMeta.run(key, value),
-    setProgress: (sequence, at) => void sql.setProgress.run(String(sequence), String(at)),
     total: (name) => {
       const row = sql.total.get(name)
       return { records: int(row, "records"), tokens: int(row, "tokens") }
     },
     addTotal: (name, sum) => void sql.addTotal.run(name, sum.records, sum.tokens),
     saveOpen: (streams) => {
-      for (const stream of streams) sql.saveOpen.run(...openValuesOf(stream))
+      for (const { identity, recordId, slot, startedAt } of streams) {
+        sql.saveOpen.run(
+          slot,
+          recordId,
+          startedAt,
+          identity?.traceId ?? "",
+          identity?.modelId ?? "",
+          identity?.adapter ?? "",
+          identity?.tenant ?? "",
+          identity?.playerId ?? "",
+          identity?.promptChars ?? 0
+        )
+      }
     },
     dropOpen: (slots) => {
       for (const slot of slots) sql.dropOpen.run(slot)

@@ -29,8 +29,6 @@ export interface UsageStore {
   readonly transaction: <A>(body: () => A) => A
   readonly meta: (key: string) => string | undefined
   readonly setMeta: (key: string, value: string) => void
-  /** Sets the meta `sequence` and `alive_at` of the group that is being written. */
-  readonly setProgress: (sequence: number, at: number) => void
   readonly total: (name: TotalName) => Sum
   readonly addTotal: (name: TotalName, sum: Sum) => void
 

@@ -7,7 +7,7 @@ import type {
   UsageBatch
 } from "../../services/UsageJournal.ts"
 import type { Retention } from "./ledger.ts"
-import type { PackedGroup } from "./packedGroup.ts"
+import type { UsageGroup } from "./store.ts"
 
 /** What the thread of the journal is started with. */
 export interface ThreadOptions {
@@ -24,7 +24,7 @@ export interface ThreadOptions {
 /** What is asked of the thread. `now`: wall clock, milliseconds since the epoch. */
 export type Command =
   | { readonly op: "begin" }
-  | { readonly op: "commit"; readonly group: PackedGroup }
+  | { readonly op: "commit"; readonly group: UsageGroup }
   | { readonly op: "nextBatch"; readonly limit: number; readonly except?: string | undefined }
   | { readonly op: "settle"; readonly batchId: string; readonly settlement: Settlement }
   | { readonly op: "setAside" }
