@@ -1,12 +1,11 @@
 import * as grpc from "@grpc/grpc-js"
-import { Clock, Deferred, Effect, Exit, Layer, type Scope } from "effect"
+import { Deferred, Effect, Exit, Layer, type Scope } from "effect"
 import { socketWatch } from "../internal/connection/socketWatch.ts"
 import { connect, type Connected } from "../internal/grpcJs/grpcJsConnect.ts"
 import { identity } from "../internal/grpcJs/grpcJsMessages.ts"
 import { toGrpcJs } from "../internal/grpcJs/grpcJsMetadata.ts"
 import { endUnsent } from "../internal/grpcJs/grpcJsStatus.ts"
 import { type GrpcJsCallOwner, GrpcJsWorkerCall } from "../internal/grpcJs/grpcJsWorkerCall.ts"
-import { monotonicMillis } from "../internal/monotonic.ts"
 import { socketPath } from "../internal/wire/socketAddress.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import type { CallStart, WorkerCall } from "../services/Wire.ts"
@@ -46,15 +45,14 @@ const start = (client: grpc.Client, { metadata, path, timeoutMillis }: CallStart
 
 const makeLink = (path: string, maxMessageBytes: number): Effect.Effect<WorkerLink, LinkError, Scope.Scope> =>
   Effect.gen(function*() {
-    const now = monotonicMillis(yield* Clock.Clock)
     const connected = yield* connect(path, maxMessageBytes)
     const gone = watchGone(connected, path)
-    let heardAt = now()
+    let heard = 0
     let openCalls = 0
     const owner: GrpcJsCallOwner = {
       maxMessageBytes,
       heard: () => {
-        heardAt = now()
+        heard++
       },
       closed: () => {
         openCalls--
@@ -71,7 +69,7 @@ const makeLink = (path: string, maxMessageBytes: number): Effect.Effect<WorkerLi
         return new GrpcJsWorkerCall(stream, call.encoding, listener, owner)
       },
       gone: Deferred.await(gone),
-      lastHeardAt: () => heardAt,
+      timesHeard: () => heard,
       openCalls: () => openCalls
     }
   })

@@ -1,9 +1,8 @@
-import { Clock, Deferred, Effect, Exit, Layer, type Scope } from "effect"
+import { Deferred, Effect, Exit, Layer, type Scope } from "effect"
 import * as http2 from "node:http2"
 import * as net from "node:net"
 import { socketWatch } from "../internal/connection/socketWatch.ts"
 import { type CallOwner, Http2WorkerCall } from "../internal/http2/http2WorkerCall.ts"
-import { monotonicMillis } from "../internal/monotonic.ts"
 import { connectFault, pathFault, socketPath } from "../internal/wire/socketAddress.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { LinkError, WorkerChannel, type WorkerLink } from "../services/WorkerChannel.ts"
@@ -81,15 +80,14 @@ const makeLink = (path: string, maxMessageBytes: number) =>
     session.on("close", () => leave("LinkBroken", `connection to ${path} closed`))
 
     const calls = new Set<Http2WorkerCall>()
-    const now = monotonicMillis(yield* Clock.Clock)
-    let heardAt = now()
+    let heard = 0
     const owner: CallOwner = {
       maxMessageBytes,
       opened: (call) => {
         calls.add(call)
       },
       heard: () => {
-        heardAt = now()
+        heard++
       },
       closed: (call) => {
         calls.delete(call)
@@ -98,7 +96,7 @@ const makeLink = (path: string, maxMessageBytes: number) =>
     const link: WorkerLink = {
       open: (start, listener) => new Http2WorkerCall(session, start, listener, owner),
       gone: Deferred.await(gone),
-      lastHeardAt: () => heardAt,
+      timesHeard: () => heard,
       openCalls: () => calls.size
     }
     return link

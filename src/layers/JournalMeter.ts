@@ -1,13 +1,13 @@
 import { Clock, Effect, Latch, Layer, Random } from "effect"
-import { packCounts } from "../internal/usage/counts.ts"
+import { makeCountsPacker } from "../internal/usage/counts.ts"
 import { makeRecordIds } from "../internal/usage/recordId.ts"
 import { closedRecord, makeTally, type Tally } from "../internal/usage/tally.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { UsageJournal } from "../services/UsageJournal.ts"
 import { UsageMeter } from "../services/UsageMeter.ts"
 
-/** The count of a stream that moves is in the journal at most this much later. */
-const checkpointInterval = "250 millis"
+/** The count of a stream that moves is in the journal at most this much later. Milliseconds. */
+const checkpointMillis = 250
 /** How often the sums go to the metrics while something happens. */
 const balanceInterval = "5 seconds"
 
@@ -21,6 +21,7 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Lay
     const random = yield* Random.Random
     const recordId = makeRecordIds(() => random.nextDoubleUnsafe())
     const running = new Map<string, Tally>()
+    const pack = makeCountsPacker()
     const someRun = Latch.makeUnsafe(false)
     let slots = 0
     let generation = journal.generation()
@@ -30,6 +31,7 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Lay
       const fresh = journal.generation() !== generation
       generation = journal.generation()
       let moved = fresh
+      const counted: Array<Tally> = []
       for (const tally of running.values()) {
         if (fresh || (!tally.identified && tally.identity !== undefined)) {
           tally.identified = tally.identity !== undefined
@@ -40,13 +42,13 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Lay
           tally.savedReplays = tally.replays
           moved = true
         }
+        if (tally.savedBytes + tally.savedReplays > 0) counted.push(tally)
       }
-      if (!moved) return
-      journal.checkpoint(packCounts([...running.values()].filter((tally) => tally.savedBytes + tally.savedReplays > 0)))
+      if (moved) journal.checkpoint(pack(counted))
     })
 
     yield* someRun.await.pipe(
-      Effect.andThen(Effect.sleep(checkpointInterval)),
+      Effect.andThen(Effect.sleep(checkpointMillis)),
       Effect.andThen(checkpoint),
       Effect.andThen(Effect.sync(() => {
         if (running.size === 0) someRun.closeUnsafe()

@@ -24,11 +24,31 @@ const lingerMillis = 1
 /** The thread that owns the file: questions out, answers in, and a new thread when one dies. */
 const makeThread = Effect.fnUntraced(function*(options: Omit<ThreadOptions, "generation">) {
   const clock = yield* Clock.Clock
-  const waiting = new Map<number, (reply: Effect.Effect<Reply, JournalFault>) => void>()
+  const waiting = new Map<number, (answer: Effect.Effect<Answer, JournalFault | JournalError>) => void>()
   let sidecarId = options.sidecarId
   let generation = 0
   let asked = 0
   let worker: Worker | undefined
+
+  /** What a reply means, after its words for the log. */
+  const answerOf = ({ notices, op, result }: Reply): Effect.Effect<Answer, JournalFault | JournalError> => {
+    const answer = result._tag === "done"
+      ? Effect.succeed(result.answer)
+      : Effect.fail(
+        result._tag === "fault"
+          ? new JournalFault({ operation: op, reason: result.reason, detail: result.detail })
+          : new JournalError({ path: options.path, reason: result.reason, detail: result.detail })
+      )
+    if (notices.length === 0) return answer
+    return Effect.andThen(
+      Effect.forEach(
+        notices,
+        ({ level, text }) => level === "error" ? Effect.logError(text) : Effect.logInfo(text),
+        { discard: true }
+      ),
+      answer
+    )
+  }
 
   const stopped = (operation: string, detail: string) =>
     new JournalFault({ operation, reason: "stopped", detail: `the writer of the usage journal stopped: ${detail}` })
@@ -47,7 +67,7 @@ const makeThread = Effect.fnUntraced(function*(options: Omit<ThreadOptions, "gen
       generation = reply.generation
       const resume = waiting.get(reply.id)
       waiting.delete(reply.id)
-      resume?.(Effect.succeed(reply))
+      resume?.(answerOf(reply))
     })
     thread.on("error", (error) => Deferred.doneUnsafe(over, Effect.succeed(String(error))))
     thread.on("exit", (code) => Deferred.doneUnsafe(over, Effect.succeed(`exit ${code}`)))
@@ -61,8 +81,8 @@ const makeThread = Effect.fnUntraced(function*(options: Omit<ThreadOptions, "gen
     return reason
   })
 
-  const ask = (command: Command): Effect.Effect<Reply, JournalFault> =>
-    Effect.callback<Reply, JournalFault>((resume) => {
+  const ask = (command: Command): Effect.Effect<Answer, JournalFault | JournalError> =>
+    Effect.callback<Answer, JournalFault | JournalError>((resume) => {
       const thread = worker
       if (thread === undefined) return resume(Effect.fail(stopped(command.op, "it is being started again")))
       const id = ++asked
@@ -70,15 +90,7 @@ const makeThread = Effect.fnUntraced(function*(options: Omit<ThreadOptions, "gen
       waiting.set(id, resume)
       thread.postMessage(request, [])
       return Effect.sync(() => void waiting.delete(id))
-    }).pipe(
-      Effect.tap((reply) =>
-        Effect.forEach(
-          reply.notices,
-          ({ level, text }) => level === "error" ? Effect.logError(text) : Effect.logInfo(text),
-          { discard: true }
-        )
-      )
-    )
+    })
 
   yield* Effect.addFinalizer(() =>
     ask({ op: "stop" }).pipe(
@@ -129,25 +141,9 @@ export const layer: Layer.Layer<UsageJournal, JournalError, SidecarConfig | Metr
       sidecarId: `${hostname()}-${session.slice(-8)}`
     })
 
-    const answer = (command: Command): Effect.Effect<Answer, JournalFault | JournalError> =>
-      Effect.flatMap(thread.ask(command), ({ result }): Effect.Effect<Answer, JournalFault | JournalError> => {
-        switch (result._tag) {
-          case "done":
-            return Effect.succeed(result.answer)
-          case "fault":
-            return Effect.fail(
-              new JournalFault({ operation: command.op, reason: result.reason, detail: result.detail })
-            )
-          case "unusable":
-            return Effect.fail(
-              new JournalError({ path: metering.journal_path, reason: result.reason, detail: result.detail })
-            )
-        }
-      })
-
     /** Once the sidecar serves, nothing is final: a file that cannot be used now is asked again. */
     const ask = (command: Command): Effect.Effect<Answer, JournalFault> =>
-      Effect.catchTag(answer(command), "JournalError", (error) =>
+      Effect.catchTag(thread.ask(command), "JournalError", (error) =>
         Effect.fail(
           new JournalFault({
             operation: command.op,
@@ -156,7 +152,7 @@ export const layer: Layer.Layer<UsageJournal, JournalError, SidecarConfig | Metr
           })
         ))
 
-    const fault = yield* answer({ op: "begin" }).pipe(
+    const fault = yield* thread.ask({ op: "begin" }).pipe(
       Effect.as(undefined),
       Effect.timeoutOrElse({
         duration: beginLimit,
@@ -172,7 +168,7 @@ export const layer: Layer.Layer<UsageJournal, JournalError, SidecarConfig | Metr
       sidecarId: thread.sidecarId,
       generation: thread.generation,
       lingerMillis,
-      commit: (group) => Effect.asVoid(ask({ op: "commit", group })),
+      commit: (group) => ask({ op: "commit", group }),
       nextBatch: (limit, except) => Effect.map(ask({ op: "nextBatch", limit, except }), ({ batch }) => batch),
       settle: (batchId, settlement) => Effect.asVoid(ask({ op: "settle", batchId, settlement })),
       setAside: Effect.map(ask({ op: "setAside" }), ({ setAside }) => setAside ?? []),

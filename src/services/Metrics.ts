@@ -17,9 +17,7 @@ export class Metrics extends Context.Service<Metrics, {
   readonly streamEnded: (outcome: Outcome, seconds: number) => void
   /** One gRPC call of any method is over. */
   readonly handled: (method: string, code: number) => void
-  /** Token chunks handed to a gateway. */
-  readonly tokens: (count: number) => void
-  /** The counter of a model: at most 100 models, then "other". */
+  /** The counter of a model's token chunks: at most 100 models, then "other". All of them together are the total. */
   readonly modelTokens: (modelId: string) => ModelTokens
   readonly firstToken: (seconds: number) => void
   readonly interToken: (seconds: number) => void

@@ -132,7 +132,7 @@ export class UsageJournal extends Context.Service<UsageJournal, {
    * The counters of **all** running streams that have counted something, packed by `internal/usage/counts.ts`; takes the
    * place of the last checkpoint.
    */
-  readonly checkpoint: (counts: Float64Array) => void
+  readonly checkpoint: (counts: Uint8Array) => void
   /** The stream in `slot` has ended. Completes when that is committed, or at once while the journal is failing. */
   readonly closed: (slot: number, record: JournalRecord) => Effect.Effect<void>
   /** Changes when a fresh file took the place of a damaged one: the running streams must be `opened` again. */

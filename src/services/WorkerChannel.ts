@@ -41,8 +41,8 @@ export interface WorkerLink {
   readonly open: (start: CallStart, listener: ReplyListener) => WorkerCall
   /** Waits until the link takes no new calls: broken, or going away (then running calls may still finish). */
   readonly gone: Effect.Effect<LinkError>
-  /** Monotonic milliseconds of the last byte that came from the worker: evidence of life. */
-  readonly lastHeardAt: () => number
+  /** How often something came from the worker on any call: while this grows, it lives. */
+  readonly timesHeard: () => number
   /** Calls that are open now. */
   readonly openCalls: () => number
 }

@@ -204,12 +204,11 @@ export class ScriptedLink implements WorkerLink {
   readonly calls = new Set<ScriptedCall>()
   readonly #gone = Deferred.makeUnsafe<LinkError>()
   readonly gone: Effect.Effect<LinkError> = Deferred.await(this.#gone)
-  #heardAt: number
+  #heard = 0
   #left = false
 
   constructor(host: LinkHost) {
     this.host = host
-    this.#heardAt = host.now()
   }
 
   readonly open = (start: CallStart, listener: ReplyListener): WorkerCall => {
@@ -225,12 +224,12 @@ export class ScriptedLink implements WorkerLink {
     return call
   }
 
-  readonly lastHeardAt = (): number => this.#heardAt
+  readonly timesHeard = (): number => this.#heard
 
   readonly openCalls = (): number => this.calls.size
 
   heard(): void {
-    this.#heardAt = this.host.now()
+    this.#heard++
   }
 
   closed(call: ScriptedCall): void {

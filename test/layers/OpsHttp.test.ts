@@ -109,7 +109,7 @@ describe("OpsHttp", () => {
   it.live("serves metrics in the Prometheus format, with what was counted", () =>
     Effect.gen(function*() {
       const metrics = yield* Metrics
-      metrics.tokens(10)
+      metrics.modelTokens("qwen-7b").add(10)
       const { body, headers, status } = yield* call("/metrics")
       assert.strictEqual(status, 200)
       assert.strictEqual(headers["content-type"], "text/plain; version=0.0.4; charset=utf-8")
@@ -264,7 +264,6 @@ describe("OpsHttp", () => {
         metrics.firstToken(0.05)
         metrics.streamEnded(outcome, 2)
       }
-      metrics.tokens(70)
       metrics.modelTokens("qwen-7b").add(70)
       metrics.heldStreams(1)
       metrics.usageRecords("waiting", 6)

@@ -176,7 +176,7 @@ describe("PromMetrics", () => {
       const build = Effect.map(Layer.build(Layer.fresh(PromMetrics.layer)), (context) => Context.get(context, Metrics))
       const one = yield* build
       const two = yield* build
-      one.tokens(7)
+      one.modelTokens("qwen-7b").add(7)
       assert.strictEqual(parse((yield* one.scrape).body).get("sidecar_tokens_processed_total"), 7)
       assert.strictEqual(parse((yield* two.scrape).body).get("sidecar_tokens_processed_total"), 0)
       assert.strictEqual(yield* Effect.promise(() => Prom.register.metrics()), "\n")
@@ -209,8 +209,8 @@ describe("PromMetrics", () => {
   it.effect("gives every figure of its own by name", () =>
     Effect.gen(function*() {
       const metrics = yield* Metrics
-      metrics.tokens(3)
-      metrics.tokens(4)
+      metrics.modelTokens("qwen-7b").add(3)
+      metrics.modelTokens("llama-3").add(4)
       metrics.firstToken(0.5)
       metrics.firstToken(1.5)
       metrics.heldStreams(2)

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import type { Worker } from "node:worker_threads"
-import { packCounts } from "../../src/internal/usage/counts.ts"
+import { makeCountsPacker } from "../../src/internal/usage/counts.ts"
 import { makeTally } from "../../src/internal/usage/tally.ts"
 import * as JournalMeter from "../../src/layers/JournalMeter.ts"
 import * as SqliteJournal from "../../src/layers/SqliteJournal.ts"
@@ -93,7 +93,7 @@ describe("SqliteJournal", () => {
         const silent = makeTally(2, "two", 2000)
         journal.opened(tally)
         journal.opened(silent)
-        journal.checkpoint(packCounts([tally]))
+        journal.checkpoint(makeCountsPacker()([tally]))
         yield* journal.closed(3, record(1))
       }))
       const journal = yield* open(path)

@@ -29,7 +29,6 @@ export const figuresLayer: Layer.Layer<Metrics | UsageFigures> = Layer.effectCon
     streamStarted: nothing,
     streamEnded: nothing,
     handled: nothing,
-    tokens: nothing,
     modelTokens: () => ({ add: nothing }),
     firstToken: nothing,
     interToken: nothing,

@@ -501,16 +501,15 @@ export const workerChannelSuite = (name: string, subject: WorkerChannelSubject):
   })
 
   describe(`${name}: evidence`, () => {
-    it.live("knows when the worker was last heard", () =>
+    it.live("knows that the worker was heard", () =>
       Effect.gen(function*() {
         const { link, worker } = yield* linked()
         const { call, replies } = openCall(link)
         const seen = yield* wait(worker.nextCall())
-        const before = link.lastHeardAt()
-        yield* Effect.sleep(5)
+        const before = link.timesHeard()
         seen.send(...tokens(1))
         yield* wait(replies.messages.count(1, "a token"))
-        assert.isAbove(link.lastHeardAt(), before)
+        assert.isAbove(link.timesHeard(), before)
         assert.strictEqual(link.openCalls(), 1)
         call.cancel()
       }).pipe(Effect.scoped))

@@ -27,7 +27,6 @@ const metrics = Layer.effect(
       streamStarted: nothing,
       streamEnded: nothing,
       handled: nothing,
-      tokens: nothing,
       modelTokens: () => ({ add: nothing }),
       firstToken: nothing,
       interToken: nothing,

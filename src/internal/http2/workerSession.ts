@@ -63,7 +63,7 @@ export const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.C
   const monotonic = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   let inFlight: { counts: boolean; readonly done: Deferred.Deferred<Verdict> } | undefined
   let failures = 0
-  /** `lastHeardAt` as it was when the first probe of the present row of failures began. */
+  /** `timesHeard` as it was when the first probe of the present row of failures began. */
   let heardBeforeRow = 0
   const nudged = Latch.makeUnsafe(false)
   let started = 0
@@ -79,7 +79,7 @@ export const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.C
       failures = 0
       return outcome
     }
-    const heard = link.lastHeardAt()
+    const heard = link.timesHeard()
     if (outcome.reason === "HealthTimeout" && heard > heardBefore) {
       failures = 0
       return Verdict.Saturated({ openCalls: link.openCalls() })
@@ -125,7 +125,7 @@ export const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.C
       }
       const current = { counts, done: Deferred.makeUnsafe<Verdict>() }
       inFlight = current
-      const heardBefore = link.lastHeardAt()
+      const heardBefore = link.timesHeard()
       return call.pipe(
         Effect.onExit((exit) =>
           Effect.sync(() => {

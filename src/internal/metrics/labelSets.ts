@@ -64,6 +64,7 @@ export interface ModelCounter {
   /** The counter of one model; it takes a place among the `limit` only when it counts its first token. */
   readonly of: (modelId: string) => ModelTokens
   readonly read: () => Iterable<readonly [string, number]>
+  readonly total: () => number
 }
 
 /** At most `limit` models, then "other"; so is a name longer than `maxName` UTF-16 units. No name is "unknown". */
@@ -91,7 +92,12 @@ export const modelCounter = (limit: number, maxName = 200): ModelCounter => {
         }
       }
     },
-    read: () => Array.from(slots, ([name, slot]) => [name, slot.tokens] as const)
+    read: () => Array.from(slots, ([name, slot]) => [name, slot.tokens] as const),
+    total: () => {
+      let sum = 0
+      for (const { tokens } of slots.values()) sum += tokens
+      return sum
+    }
   }
 }
 

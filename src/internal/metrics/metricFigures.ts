@@ -53,7 +53,6 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
     failed: 0,
     cancelled: 0,
     active: 0,
-    tokens: 0,
     sendErrors: 0,
     connectionErrors: 0,
     reconnects: 0,
@@ -95,9 +94,6 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
       duration.observe(seconds)
     },
     handled: handled.add,
-    tokens: (count) => {
-      total.tokens += count
-    },
     modelTokens: models.of,
     firstToken: firstToken.observe,
     interToken: interToken.observe,
@@ -161,7 +157,7 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
       () => total.cancelled
     ),
     histogram("sidecar_request_duration_seconds", "Seconds from a stream's arrival to its end.", duration),
-    counter("sidecar_tokens_processed_total", "Token chunks handed to gateways.", () => total.tokens),
+    counter("sidecar_tokens_processed_total", "Token chunks handed to gateways.", models.total),
     gauge(
       "sidecar_worker_connection_status",
       "The worker's status: 1 connected, 0 disconnected or connecting, 2 reloading.",

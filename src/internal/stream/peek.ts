@@ -69,9 +69,10 @@ const peekMessage = (bytes: Uint8Array, start: number, end: number, peek: ReplyP
     if (wire === 5) at += 4
     else if (wire === 1) at += 8
     else if (wire === 0 || wire === 2) {
-      let value = 0
-      let factor = 1
-      let byte = 0x80
+      // Nearly always one byte; the rest of a longer varint is arithmetic of doubles.
+      let byte = at < end ? bytes[at++] ?? 0 : 0x80
+      let value = byte & 0x7f
+      let factor = 128
       while (byte >= 0x80) {
         if (at >= end || factor > 2 ** 63) {
           peek.malformed++

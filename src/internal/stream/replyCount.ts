@@ -41,7 +41,6 @@ export class ReplyCount {
     if (before === 0) this.#firstToken(now)
     else this.#metrics.interToken((now - this.#lastTokenAt) / 1000)
     this.#lastTokenAt = now
-    this.#metrics.tokens(fresh)
     this.#model?.add(fresh)
     tally.tokens = peek.tokens
     tally.chunks = peek.tokens
@@ -54,9 +53,7 @@ export class ReplyCount {
     tally.promptTokens = count(first(trailers, "cy-prompt-tokens"))
     const tokens = count(first(trailers, "cy-completion-tokens"))
     if (tokens === undefined) return
-    const more = Math.max(0, tokens - tally.tokens)
-    this.#metrics.tokens(more)
-    this.#model?.add(more)
+    this.#model?.add(Math.max(0, tokens - tally.tokens))
     tally.tokens = tokens
     tally.tokenSource = "worker"
   }

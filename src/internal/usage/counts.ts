@@ -15,44 +15,84 @@ export interface OpenCounts {
   readonly byWorker: number
 }
 
-/** Numbers per stream. A checkpoint is one small value, whatever the number of streams, and costs one row to write. */
-const width = 10
+/**
+ * The counters of running streams as one value, which costs one row to write: per stream ten varints (protobuf's), in the
+ * order of {@link OpenCounts}; what may be -1 is one more than itself. A stream that generates takes about 15 bytes.
+ */
+export type PackedCounts = Uint8Array
 
-export const packCounts = (tallies: ReadonlyArray<UsageTally & { readonly slot: number }>): Float64Array => {
-  const packed = new Float64Array(tallies.length * width)
-  let at = 0
-  for (const tally of tallies) {
-    packed[at++] = tally.slot
-    packed[at++] = tally.tokens
-    packed[at++] = tally.promptTokens ?? -1
-    packed[at++] = tally.chunks
-    packed[at++] = tally.bytes
-    packed[at++] = tally.notices
-    packed[at++] = tally.replays
-    packed[at++] = Math.round(tally.heldMillis)
-    packed[at++] = tally.ttftMillis === undefined ? -1 : Math.round(tally.ttftMillis)
-    packed[at++] = tally.tokenSource === "worker" ? 1 : 0
+export const noCounts: PackedCounts = new Uint8Array(0)
+
+/** Ten varints of at most 8 bytes, as no counter is beyond 2^53. */
+const mostBytes = 80
+
+/** Writes a whole number from 0 to 2^53 (0 for less); answers where the next one goes. */
+const putVarint = (bytes: Uint8Array, from: number, value: number): number => {
+  let at = from
+  let rest = Math.max(0, value)
+  while (rest >= 0x80) {
+    bytes[at++] = (rest % 0x80) | 0x80
+    rest = Math.floor(rest / 0x80)
   }
-  return packed
+  bytes[at++] = rest
+  return at
 }
 
-export const unpackCounts = (packed: Float64Array): ReadonlyArray<OpenCounts> => {
+/** Packs counters; keeps the memory it works in for the next time. */
+export const makeCountsPacker = () => {
+  let scratch = new Uint8Array(64 * mostBytes)
+  return (tallies: Iterable<UsageTally & { readonly slot: number }>): PackedCounts => {
+    let at = 0
+    for (const tally of tallies) {
+      if (scratch.length - at < mostBytes) {
+        const wider = new Uint8Array(scratch.length * 2)
+        wider.set(scratch)
+        scratch = wider
+      }
+      at = putVarint(scratch, at, tally.slot)
+      at = putVarint(scratch, at, tally.tokens)
+      at = putVarint(scratch, at, 1 + (tally.promptTokens ?? -1))
+      at = putVarint(scratch, at, tally.chunks)
+      at = putVarint(scratch, at, tally.bytes)
+      at = putVarint(scratch, at, tally.notices)
+      at = putVarint(scratch, at, tally.replays)
+      at = putVarint(scratch, at, Math.round(tally.heldMillis))
+      at = putVarint(scratch, at, 1 + Math.round(tally.ttftMillis ?? -1))
+      at = putVarint(scratch, at, tally.tokenSource === "worker" ? 1 : 0)
+    }
+    return scratch.slice(0, at)
+  }
+}
+
+/** What {@link makeCountsPacker} packed; a stream that is not there whole is left out. */
+export const unpackCounts = (packed: PackedCounts): ReadonlyArray<OpenCounts> => {
   const rows: Array<OpenCounts> = []
-  for (let at = 0; at + width <= packed.length; at += width) {
-    const [slot, tokens, promptTokens, chunks, bytes, notices, replays, heldMillis, ttftMillis, byWorker] = packed
-      .subarray(at, at + width)
-    rows.push({
-      slot: slot ?? 0,
-      tokens: tokens ?? 0,
-      promptTokens: promptTokens ?? -1,
-      chunks: chunks ?? 0,
-      bytes: bytes ?? 0,
-      notices: notices ?? 0,
-      replays: replays ?? 0,
-      heldMillis: heldMillis ?? 0,
-      ttftMillis: ttftMillis ?? -1,
-      byWorker: byWorker ?? 0
-    })
+  let at = 0
+  const next = (): number => {
+    let value = 0
+    let factor = 1
+    let byte = 0x80
+    while (byte >= 0x80) {
+      byte = packed[at++] ?? 0
+      value += (byte & 0x7f) * factor
+      factor *= 128
+    }
+    return value
+  }
+  while (at < packed.length) {
+    const row: OpenCounts = {
+      slot: next(),
+      tokens: next(),
+      promptTokens: next() - 1,
+      chunks: next(),
+      bytes: next(),
+      notices: next(),
+      replays: next(),
+      heldMillis: next(),
+      ttftMillis: next() - 1,
+      byWorker: next()
+    }
+    if (at <= packed.length) rows.push(row)
   }
   return rows
 }

@@ -21,7 +21,7 @@ export interface JournalBackend {
   /** How long ends gather before a commit while many streams end; 0 when a commit costs nothing. Milliseconds. */
   readonly lingerMillis: number
   /** Committed once, however often the same group is handed in. */
-  readonly commit: (group: UsageGroup) => Effect.Effect<void, JournalFault>
+  readonly commit: (group: UsageGroup) => Effect.Effect<unknown, JournalFault>
   readonly nextBatch: (
     limit: number,
     except?: string | undefined

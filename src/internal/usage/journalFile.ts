@@ -133,7 +133,7 @@ export const makeJournalFile = (options: ThreadOptions, recordId: (millis: numbe
     /** Does what is asked, or nothing of it. Never throws. */
     handle: (request: Request): Reply => {
       const result = attempt(request)
-      const reply = { id: request.id, sidecarId, generation, notices, result }
+      const reply = { id: request.id, op: request.command.op, sidecarId, generation, notices, result }
       notices = []
       return reply
     }

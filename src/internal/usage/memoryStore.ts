@@ -1,4 +1,5 @@
 import type { JournalRecord, OpenStream, Sum } from "../../services/UsageJournal.ts"
+import { noCounts } from "./counts.ts"
 import { isMerged, mergeKey } from "./merge.ts"
 import type { TotalName, UsageStore } from "./store.ts"
 
@@ -53,7 +54,7 @@ export const makeMemoryStore = (): UsageStore => {
   const meta = new Map<string, string>()
   const totals = new Map<TotalName, Sum>()
   const openStreams = new Map<number, OpenStream>()
-  let openCounts: Float64Array = new Float64Array(0)
+  let openCounts = noCounts
   const details = new Rows()
   const merged = new Rows()
   const growing = new Map<string, JournalRecord>()
@@ -105,7 +106,7 @@ export const makeMemoryStore = (): UsageStore => {
     open: () => ({ streams: [...openStreams.values()], counts: openCounts }),
     clearOpen: () => {
       openStreams.clear()
-      openCounts = new Float64Array(0)
+      openCounts = noCounts
     },
     add: queue,
     oldest: (limit, kind) => {

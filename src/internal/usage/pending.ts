@@ -1,4 +1,5 @@
 import type { JournalRecord, OpenStream, Sum } from "../../services/UsageJournal.ts"
+import type { PackedCounts } from "./counts.ts"
 import { merge, mergeKey, startMerge, sumOf } from "./merge.ts"
 import type { UsageGroup } from "./store.ts"
 
@@ -20,7 +21,7 @@ export const makePending = (options: {
   let ended: Array<number> = []
   let closed: Array<JournalRecord> = []
   let merged = new Map<string, JournalRecord>()
-  let counts: Float64Array | undefined
+  let counts: PackedCounts | undefined
   let sequence = 0
   let inFlight: UsageGroup | undefined
   let accepted = 0
@@ -45,7 +46,7 @@ export const makePending = (options: {
     open: (stream: OpenStream): void => {
       opened.set(stream.slot, stream)
     },
-    counts: (next: Float64Array): void => {
+    counts: (next: PackedCounts): void => {
       counts = next
     },
     /** Answers the number of this end; it is committed when {@link committed} has reached it. */

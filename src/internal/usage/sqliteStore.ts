@@ -1,5 +1,6 @@
 import type { DatabaseSync } from "node:sqlite"
 import type { OpenStream, Sum } from "../../services/UsageJournal.ts"
+import { noCounts } from "./counts.ts"
 import { hourOf, isMerged, streamsOf } from "./merge.ts"
 import { int, orNull, recordOf, type SqliteRow, text, valuesOf } from "./sqliteRows.ts"
 import { recordColumns } from "./sqliteSchema.ts"
@@ -156,16 +157,10 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
     dropOpen: (slots) => {
       for (const slot of slots) sql.dropOpen.run(slot)
     },
-    saveCounts: (counts) =>
-      void sql.saveCounts.run(new Uint8Array(counts.buffer, counts.byteOffset, counts.byteLength)),
+    saveCounts: (counts) => void sql.saveCounts.run(counts),
     open: () => {
       const blob = sql.counts.get()?.["counts"]
-      return {
-        streams: sql.open.all().map(openStreamOf),
-        counts: blob instanceof Uint8Array
-          ? new Float64Array(Uint8Array.from(blob).buffer, 0, Math.floor(blob.byteLength / 8))
-          : new Float64Array(0)
-      }
+      return { streams: sql.open.all().map(openStreamOf), counts: blob instanceof Uint8Array ? blob : noCounts }
     },
     clearOpen: () => {
       sql.clearOpen.run()

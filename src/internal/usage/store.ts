@@ -1,4 +1,5 @@
 import type { JournalRecord, OpenStream, Sum } from "../../services/UsageJournal.ts"
+import type { PackedCounts } from "./counts.ts"
 
 /**
  * What is handed to the store in one transaction. Groups of one `session` (one life of the process) are numbered without
@@ -14,7 +15,7 @@ export interface UsageGroup {
   readonly ended: ReadonlyArray<number>
   readonly closed: ReadonlyArray<JournalRecord>
   /** `undefined`: the last checkpoint stays. */
-  readonly counts: Float64Array | undefined
+  readonly counts: PackedCounts | undefined
 }
 
 /** Sums that are kept for ever, by name. */
@@ -34,8 +35,8 @@ export interface UsageStore {
 
   readonly saveOpen: (streams: ReadonlyArray<OpenStream>) => void
   readonly dropOpen: (slots: ReadonlyArray<number>) => void
-  readonly saveCounts: (counts: Float64Array) => void
-  readonly open: () => { readonly streams: ReadonlyArray<OpenStream>; readonly counts: Float64Array }
+  readonly saveCounts: (counts: PackedCounts) => void
+  readonly open: () => { readonly streams: ReadonlyArray<OpenStream>; readonly counts: PackedCounts }
   readonly clearOpen: () => void
 
   /** Appends to the queue. */

@@ -56,6 +56,8 @@ export interface Answer {
 /** `unusable`: the file can never work as it is. */
 export interface Reply {
   readonly id: number
+  /** Of the command that is answered. */
+  readonly op: Command["op"]
   readonly sidecarId: string
   readonly generation: number
   readonly notices: ReadonlyArray<Notice>
