@@ -27,7 +27,6 @@ const feed = Effect.gen(function*() {
   const begin = (): S.UsageTally => {
     const tally = meter.open()
     tally.identity = identity
-    tally.tokens += 1
     tally.chunks += 1
     tally.bytes += 59
     return tally

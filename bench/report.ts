@@ -60,7 +60,7 @@ export const costTable = (unit: string, rounds: Rounds<Cost>): string => {
         `${show(Math.min(...micros))}–${show(Math.max(...micros))}`,
         show(median(costs.map((cost) => cost.rate))),
         `${(100 * median(costs.map((cost) => cost.busy))).toFixed(0)} %`,
-        ...baselines.map((baseline) => show(ratio(rounds, name, baseline) ?? Number.NaN)),
+        ...baselines.map((baseline) => (ratio(rounds, name, baseline) ?? Number.NaN).toFixed(3)),
         String(costs.reduce((sum, cost) => sum + cost.broken, 0))
       ]
     })

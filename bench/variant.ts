@@ -15,8 +15,9 @@ import { registerHooks } from "node:module"
 const [variant] = process.argv.slice(2)
 
 const uncounted = `export class ReplyCount {
-  peek = { frames: 0, bytes: 0, tokens: 0, notices: 0, malformed: 0, ended: false }
-  add() { this.peek.frames++; return false }
+  #tally
+  constructor(tally) { this.#tally = tally }
+  add() { this.#tally.frames++; return false }
   takeTrailers() {}
 }`
 if (variant === "uncounted") {
@@ -32,15 +33,12 @@ const S = await import("../src/index.ts")
 /** A tally for the stream to write to, and no more. */
 const deafMeter = Layer.succeed(S.UsageMeter, {
   open: () => ({
+    ...S.noReplies(),
     recordId: "",
     startedAt: 0,
     identity: undefined,
-    tokens: 0,
+    workerTokens: undefined,
     promptTokens: undefined,
-    tokenSource: "chunk",
-    chunks: 0,
-    bytes: 0,
-    notices: 0,
     replays: 0,
     heldMillis: 0,
     ttftMillis: undefined

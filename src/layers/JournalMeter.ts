@@ -4,7 +4,7 @@ import { makeRecordIds } from "../internal/usage/recordId.ts"
 import { closedRecord, makeTally, type Tally } from "../internal/usage/tally.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { UsageJournal } from "../services/UsageJournal.ts"
-import { UsageMeter } from "../services/UsageMeter.ts"
+import { tokensOf, UsageMeter } from "../services/UsageMeter.ts"
 
 /** The count of a stream that moves is in the journal at most this much later. Milliseconds. */
 const checkpointMillis = 250
@@ -60,7 +60,7 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Lay
     const report = Effect.gen(function*() {
       const balance = yield* journal.balance
       let openTokens = 0
-      for (const tally of running.values()) openTokens += tally.tokens
+      for (const tally of running.values()) openTokens += tokensOf(tally)
       metrics.usageRecords("open", running.size)
       metrics.usageRecords("waiting", balance.waiting.records)
       metrics.usageRecords("acknowledged", balance.acknowledged.records)

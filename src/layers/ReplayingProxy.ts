@@ -15,7 +15,7 @@ import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import * as E from "../services/StreamError.ts"
 import { type StreamSpan, StreamTracer } from "../services/StreamTracer.ts"
-import { UsageMeter } from "../services/UsageMeter.ts"
+import { tokensOf, UsageMeter } from "../services/UsageMeter.ts"
 import type { ServerCall } from "../services/Wire.ts"
 import type { WorkerLink } from "../services/WorkerChannel.ts"
 import { WorkerConnection } from "../services/WorkerConnection.ts"
@@ -334,7 +334,7 @@ const logEnd = (stream: ProxiedStream): Effect.Effect<void> => {
     Effect.annotateLogs({
       outcome: end.outcome,
       grpc_status: end.grpcStatus,
-      tokens: stream.tally.tokens,
+      tokens: tokensOf(stream.tally),
       model_id: stream.tally.identity?.modelId ?? "",
       trace_id: stream.tally.identity?.traceId ?? "",
       record_id: stream.tally.recordId

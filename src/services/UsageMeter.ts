@@ -1,30 +1,54 @@
 import { Context, type Effect } from "effect"
 import type { Outcome, StreamIdentity, TokenSource } from "./UsageRecord.ts"
 
+/** What was seen in reply frames. Plain mutable fields: counting a token is a few additions. */
+export interface ReplyCounts {
+  /** Frames of any kind. */
+  frames: number
+  /** Bytes of their messages, without the 5-byte prefixes. */
+  bytes: number
+  /** Token chunks: not empty, and not notices. */
+  chunks: number
+  notices: number
+  /** Frames that are not valid protobuf: passed on, counted nowhere else. */
+  malformed: number
+  /** A frame with `end_of_stream = true` came. */
+  ended: boolean
+}
+
+export const noReplies = (): ReplyCounts => ({
+  frames: 0,
+  bytes: 0,
+  chunks: 0,
+  notices: 0,
+  malformed: 0,
+  ended: false
+})
+
 /**
- * The counters of one stream. Plain mutable fields, written by the path of the stream and read by the meter: counting a
- * token is one addition. What is counted is what was handed to the gateway's stream.
+ * The counters of one stream, written by the path of the stream and read by the meter. What is counted is what was handed
+ * to the gateway's stream.
  */
-export interface UsageTally {
+export interface UsageTally extends ReplyCounts {
   /** UUIDv7, fixed when opened. */
   readonly recordId: string
   /** Wall clock, milliseconds since the epoch. */
   readonly startedAt: number
   identity: StreamIdentity | undefined
-  /** Generated tokens: one a token chunk, until the worker reports its own number. */
-  tokens: number
+  /** Generated tokens by the worker's own word, once it has told. */
+  workerTokens: number | undefined
   promptTokens: number | undefined
-  tokenSource: TokenSource
-  /** Token chunks handed to the gateway. */
-  chunks: number
-  /** Bytes of all frames handed to the gateway, without their 5-byte prefixes. */
-  bytes: number
-  notices: number
   replays: number
   heldMillis: number
   /** Milliseconds from arrival to the first token chunk. */
   ttftMillis: number | undefined
 }
+
+/** Generated tokens: one a token chunk, unless the worker has reported its own number. */
+export const tokensOf = (tally: UsageTally): number => tally.workerTokens ?? tally.chunks
+
+/** Where {@link tokensOf} is from. */
+export const tokenSourceOf = (tally: UsageTally): TokenSource => tally.workerTokens === undefined ? "chunk" : "worker"
 
 /** How a metered stream ended. */
 export interface UsageEnd {

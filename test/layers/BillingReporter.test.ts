@@ -283,8 +283,8 @@ describe("BillingReporter", () => {
         for (let index = 0; index < 50 * step; index++) {
           const tally = meter.open()
           tally.identity = people[streams % people.length]
-          tally.tokens = streams % 97
-          tokens += tally.tokens
+          tally.chunks = streams % 97
+          tokens += tally.chunks
           ends.push(meter.close(tally, { outcome: outcomes[streams % 4]!, grpcStatus: 0 }))
           streams++
         }

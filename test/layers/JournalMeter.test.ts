@@ -19,7 +19,6 @@ describe("JournalMeter", () => {
       const journal = yield* UsageJournal
       const tally = meter.open()
       tally.identity = identity({ tenant: "acme", modelId: "qwen-7b" })
-      tally.tokens += 3
       tally.chunks += 3
       tally.bytes += 40
       tally.ttftMillis = 12.4
@@ -55,7 +54,7 @@ describe("JournalMeter", () => {
       const meter = yield* UsageMeter
       const journal = yield* UsageJournal
       const tally = meter.open()
-      tally.tokens = 7
+      tally.chunks = 7
       yield* meter.close(tally, { outcome: "cancelled", grpcStatus: 1 })
       yield* meter.close(tally, { outcome: "completed", grpcStatus: 0 })
       const { delivered } = yield* journal.balance
@@ -76,9 +75,9 @@ describe("JournalMeter", () => {
       const meter = yield* UsageMeter
       const figures = yield* UsageFigures
       const first = meter.open()
-      first.tokens = 5
+      first.chunks = 5
       yield* meter.close(first, { outcome: "completed", grpcStatus: 0 })
-      meter.open().tokens = 2
+      meter.open().chunks = 2
       yield* TestClock.adjust("5 seconds")
       assert.strictEqual(figures.tokens.get("delivered"), 5)
       assert.strictEqual(figures.tokens.get("waiting"), 5)

@@ -86,7 +86,7 @@ describe("SqliteJournal", () => {
         const journal = yield* open(path)
         const tally = makeTally(1, "one", 1000)
         tally.identity = identity({ tenant: "acme" })
-        tally.tokens = 5
+        tally.chunks = 5
         tally.bytes = 50
         tally.replays = 1
         tally.ttftMillis = 12
@@ -225,7 +225,7 @@ describe("a stream that runs while the journal's file is replaced", () => {
         yield* journal.closed(99, record(1))
         for (const suffix of ["", "-wal", "-shm"]) fs.rmSync(path + suffix, { force: true })
         yield* journal.balance
-        tally.tokens = 8
+        tally.chunks = 8
         tally.bytes = 80
         const running = Effect.sync(() => {
           const reader = new DatabaseSync(path, { readOnly: true })

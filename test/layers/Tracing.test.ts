@@ -6,7 +6,7 @@ import { formatTraceParent, parseTraceParent } from "../../src/internal/ops/trac
 import * as Tracing from "../../src/layers/Tracing.ts"
 import { Settings, SidecarConfig } from "../../src/services/SidecarConfig.ts"
 import { StreamTracer } from "../../src/services/StreamTracer.ts"
-import type { UsageTally } from "../../src/services/UsageMeter.ts"
+import { noReplies, type UsageTally } from "../../src/services/UsageMeter.ts"
 
 const traceId = "4bf92f3577b34da6a3ce929d0e0e4736"
 const parentId = "00f067aa0ba902b7"
@@ -24,12 +24,11 @@ const tally = (over: Partial<UsageTally> = {}): UsageTally => ({
     promptChars: 3,
     priority: 0
   },
-  tokens: 12,
-  promptTokens: undefined,
-  tokenSource: "chunk",
+  ...noReplies(),
   chunks: 12,
   bytes: 100,
-  notices: 0,
+  workerTokens: undefined,
+  promptTokens: undefined,
   replays: 1,
   heldMillis: 250,
   ttftMillis: 80,
@@ -136,7 +135,7 @@ describe("Tracing", () => {
       const header = yield* Effect.gen(function*() {
         const span = (yield* StreamTracer).start(sampledParent)
         span.end(tally(), completed)
-        span.end(tally({ tokens: 99 }), { outcome: "failed", grpcStatus: 13 })
+        span.end(tally({ workerTokens: 99 }), { outcome: "failed", grpcStatus: 13 })
         return span.traceparent
       }).pipe(Effect.provide(traced(url)))
       const request = yield* Queue.take(requests)
@@ -203,7 +202,7 @@ describe("Tracing", () => {
         const span = tracer.start({ traceparent: `00-${traceId}-${parentId}-00` })
         assert.strictEqual(span.traceparent, undefined)
         span.end(tally(), completed)
-        tracer.start(sampledParent).end(tally({ tokens: 1 }), completed)
+        tracer.start(sampledParent).end(tally({ workerTokens: 1 }), completed)
       }).pipe(Effect.provide(traced(url)))
       const spans = spansOf(yield* Queue.take(requests))
       assert.deepStrictEqual(spans.map((span) => attributes(span)["gen_ai.usage.output_tokens"]), ["1"])
@@ -233,7 +232,7 @@ describe("Tracing", () => {
         tracer.start(sampledParent).end(tally(), completed)
         yield* Deferred.await(warned)
         status = 200
-        tracer.start(sampledParent).end(tally({ tokens: 2 }), completed)
+        tracer.start(sampledParent).end(tally({ workerTokens: 2 }), completed)
       }).pipe(Effect.provide(traced(url)), Effect.provide(Logger.layer([logger])))
       yield* Queue.take(requests)
       const spans = spansOf(yield* Queue.take(requests))

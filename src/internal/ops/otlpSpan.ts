@@ -1,5 +1,5 @@
 import { codeName } from "../../services/Status.ts"
-import type { UsageEnd, UsageTally } from "../../services/UsageMeter.ts"
+import { tokensOf, type UsageEnd, type UsageTally } from "../../services/UsageMeter.ts"
 
 /** One attribute in OTLP's JSON: 64-bit integers are strings. */
 interface KeyValue {
@@ -57,7 +57,7 @@ export const streamSpan = (start: SpanStart, endedAt: bigint, tally: UsageTally,
     ...int("rpc.grpc.status_code", end.grpcStatus),
     ...text("gen_ai.request.model", tally.identity?.modelId ?? ""),
     ...int("gen_ai.usage.input_tokens", tally.promptTokens),
-    ...int("gen_ai.usage.output_tokens", tally.tokens),
+    ...int("gen_ai.usage.output_tokens", tokensOf(tally)),
     ...text("cy.outcome", end.outcome),
     ...text("cy.trace_id", tally.identity?.traceId ?? ""),
     ...text("cy.record_id", tally.recordId),

@@ -1,23 +1,6 @@
 import type { FrameBatch } from "../../services/Wire.ts"
+import { noReplies, type ReplyCounts } from "../../services/UsageMeter.ts"
 import { lengthAt, PREFIX_BYTES } from "../wire/frames.ts"
-
-/**
- * What was seen in the reply frames of one stream. Plain counters, written per frame: an ordinary token costs a walk
- * over its few fields and no allocation.
- */
-export class ReplyPeek {
-  /** Frames of any kind. */
-  frames = 0
-  /** Bytes of messages, without prefixes. */
-  bytes = 0
-  /** Non-empty chunks that are not notices. */
-  tokens = 0
-  notices = 0
-  /** Frames that are not valid protobuf: passed on, counted nowhere else. */
-  malformed = 0
-  /** A frame with `end_of_stream = true` came. */
-  ended = false
-}
 
 /** How frames are looked into. */
 export interface PeekOptions {
@@ -39,7 +22,7 @@ const startsWith = (bytes: Uint8Array, from: number, length: number, prefix: Uin
  * Looks at the StreamPredictResponse in `bytes[at, end)`: field 2 (chunk) and field 3 (end_of_stream) matter, all others
  * are stepped over (wire contract; protobuf.dev, "Encoding").
  */
-const peekMessage = (bytes: Uint8Array, start: number, end: number, peek: ReplyPeek, options: PeekOptions): void => {
+const peekMessage = (bytes: Uint8Array, start: number, end: number, counts: ReplyCounts, options: PeekOptions): void => {
   let at = start
   let chunkAt = 0
   let chunkLength = 0
@@ -53,7 +36,7 @@ const peekMessage = (bytes: Uint8Array, start: number, end: number, peek: ReplyP
       tag &= 0x7f
       while (byte >= 0x80) {
         if (at >= end || shift > 28) {
-          peek.malformed++
+          counts.malformed++
           return
         }
         byte = bytes[at++] ?? 0
@@ -63,7 +46,7 @@ const peekMessage = (bytes: Uint8Array, start: number, end: number, peek: ReplyP
     }
     const wire = tag & 7
     if (tag >>> 3 === 0) {
-      peek.malformed++
+      counts.malformed++
       return
     }
     if (wire === 5) at += 4
@@ -75,7 +58,7 @@ const peekMessage = (bytes: Uint8Array, start: number, end: number, peek: ReplyP
       let factor = 128
       while (byte >= 0x80) {
         if (at >= end || factor > 2 ** 63) {
-          peek.malformed++
+          counts.malformed++
           return
         }
         byte = bytes[at++] ?? 0
@@ -90,38 +73,38 @@ const peekMessage = (bytes: Uint8Array, start: number, end: number, peek: ReplyP
         at += value
       } else if (tag === 24) ended = value !== 0
     } else {
-      peek.malformed++
+      counts.malformed++
       return
     }
   }
   if (at !== end) {
-    peek.malformed++
+    counts.malformed++
     return
   }
-  if (ended) peek.ended = true
+  if (ended) counts.ended = true
   if (chunkLength === 0) return
   for (const prefix of options.noticePrefixes) {
     if (startsWith(bytes, chunkAt, chunkLength, prefix)) {
-      peek.notices++
+      counts.notices++
       return
     }
   }
-  peek.tokens++
+  counts.chunks++
 }
 
-/** Counts what is in a batch into `peek`. */
-export const peekBatch = (batch: FrameBatch, peek: ReplyPeek, options: PeekOptions): void => {
+/** Counts what is in a batch into `counts`. */
+export const peekBatch = (batch: FrameBatch, counts: ReplyCounts, options: PeekOptions): void => {
   let at = 0
   while (at + PREFIX_BYTES <= batch.length) {
     const length = lengthAt(batch, at)
     const start = at + PREFIX_BYTES
-    peek.frames++
-    peek.bytes += length
-    if (batch[at] === 0) peekMessage(batch, start, start + length, peek, options)
+    counts.frames++
+    counts.bytes += length
+    if (batch[at] === 0) peekMessage(batch, start, start + length, counts, options)
     else {
       const message = options.inflate?.(batch.subarray(start, start + length))
-      if (message === undefined) peek.malformed++
-      else peekMessage(message, 0, message.length, peek, options)
+      if (message === undefined) counts.malformed++
+      else peekMessage(message, 0, message.length, counts, options)
     }
     at = start + length
   }
@@ -129,12 +112,12 @@ export const peekBatch = (batch: FrameBatch, peek: ReplyPeek, options: PeekOptio
 
 /** Where a batch's first token chunk stands, as an offset into the batch; its length when there is none. */
 export const firstTokenAt = (batch: FrameBatch, options: PeekOptions): number => {
-  const peek = new ReplyPeek()
+  const counts = noReplies()
   let at = 0
   while (at + PREFIX_BYTES <= batch.length) {
     const end = at + PREFIX_BYTES + lengthAt(batch, at)
-    peekBatch(batch.subarray(at, end), peek, options)
-    if (peek.tokens > 0) return at
+    peekBatch(batch.subarray(at, end), counts, options)
+    if (counts.chunks > 0) return at
     at = end
   }
   return batch.length

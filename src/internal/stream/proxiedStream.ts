@@ -123,7 +123,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
 
   /** Token chunks that were handed to the gateway. */
   get delivered(): number {
-    return this.#count.peek.tokens
+    return this.tally.chunks
   }
 
   get priority(): number {
@@ -144,8 +144,8 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     if (this.#phase === "over") return
     const { metrics, watchdog } = this.#env
     const at = watchdog.now()
-    if (departure === "vanished" && !this.#count.peek.ended) metrics.gatewaySendError()
-    if (this.#count.peek.ended) this.#complete(Status.ok)
+    if (departure === "vanished" && !this.tally.ended) metrics.gatewaySendError()
+    if (this.tally.ended) this.#complete(Status.ok)
     else if (answered !== undefined) this.#decide(answered, "failed")
     else this.fail(new E.GatewayGone({ departure }))
     metrics.cancelPropagated((watchdog.now() - at) / 1000)
@@ -165,7 +165,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
 
   due(now: number): void {
     if (now >= this.#deadlineAt) {
-      if (this.#count.peek.ended) this.#complete(Status.ok)
+      if (this.tally.ended) this.#complete(Status.ok)
       else this.fail(new E.DeadlineExceeded({ delivered: this.delivered }), "now")
     } else if (this.#phase === "held") {
       this.fail(new E.HoldTimeout({ heldMillis: now - this.#waitingSince, retryAfterMillis: this.#retryAfter() }))
@@ -275,7 +275,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   /** Tells the user why it takes so long, if that was asked for. It is not the model's words and is never counted. */
   #notice(): void {
     const { connection, holdNotice, watchdog } = this.#env
-    if (this.#answered || this.#noticed || this.#count.peek.frames > 0) return
+    if (this.#answered || this.#noticed || this.tally.frames > 0) return
     const text = noticeOf({
       metadata: this.#call.metadata,
       configured: holdNotice,
@@ -297,9 +297,9 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#lastFrameAt = now
     this.#opened = false
     this.#admissionMillis = now - this.#call.arrivedAt - this.tally.heldMillis
-    const known = this.#count.peek.frames + (this.#noticed ? 1 : 0)
+    const known = this.tally.frames + (this.#noticed ? 1 : 0)
     // Before the first token only: so all frames that the gateway has are without one, and come again.
-    this.#rewriting = known === 0 ? undefined : new ReplayedFrames(known, this.#count.peek.frames, this.#env.peek)
+    this.#rewriting = known === 0 ? undefined : new ReplayedFrames(known, this.tally.frames, this.#env.peek)
     const worker = link.open({
       path: this.#call.path,
       metadata: this.#metadata,
@@ -380,7 +380,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     }
     this.#env.connection.suspect()
     if (!opened) this.#tellOpening(end.reason === "refused" ? "ignored" : "failed", link)
-    if (this.#count.peek.ended) return this.#complete(Status.ok)
+    if (this.tally.ended) return this.#complete(Status.ok)
     this.#sendAgain(end.reason)
   }
 
@@ -394,11 +394,11 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   #onWorkerStatus(status: GrpcStatus): void {
     this.#count.takeTrailers(status.metadata)
     if (status.code !== Status.Code.OK) this.fail(new E.WorkerStatus({ status }))
-    else if (this.#count.peek.ended || !this.#env.requireEndOfStream) this.#complete(status)
+    else if (this.tally.ended || !this.#env.requireEndOfStream) this.#complete(status)
     else {
       this.fail(
         new E.Truncated({
-          kind: this.#count.peek.frames === 0 ? "empty_stream" : "truncated",
+          kind: this.tally.frames === 0 ? "empty_stream" : "truncated",
           delivered: this.delivered
         })
       )

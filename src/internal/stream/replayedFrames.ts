@@ -1,7 +1,8 @@
+import { noReplies } from "../../services/UsageMeter.ts"
 import type { FrameBatch } from "../../services/Wire.ts"
 import { concat, frame, payloads } from "../wire/frames.ts"
 import { visit, Writer } from "../wire/protobuf.ts"
-import { peekBatch, type PeekOptions, ReplyPeek } from "./peek.ts"
+import { peekBatch, type PeekOptions } from "./peek.ts"
 
 const INDEX_FIELD = 4
 const CHUNK_FIELD = 2
@@ -47,9 +48,9 @@ export class ReplayedFrames {
       const compressed = batch[at] !== 0
       const whole = batch.subarray(at, at + 5 + payload.length)
       at += whole.length
-      const peek = new ReplyPeek()
-      peekBatch(whole, peek, this.#options)
-      if (this.#drop > 0 && peek.tokens === 0 && !peek.ended) {
+      const counts = noReplies()
+      peekBatch(whole, counts, this.#options)
+      if (this.#drop > 0 && counts.chunks === 0 && !counts.ended) {
         this.#drop--
         continue
       }

@@ -1,8 +1,8 @@
 import type { Metrics, ModelTokens } from "../../services/Metrics.ts"
-import type { UsageTally } from "../../services/UsageMeter.ts"
+import { tokensOf, type UsageTally } from "../../services/UsageMeter.ts"
 import type { FrameBatch, Metadata } from "../../services/Wire.ts"
 import { first } from "../wire/metadata.ts"
-import { peekBatch, type PeekOptions, ReplyPeek } from "./peek.ts"
+import { peekBatch, type PeekOptions } from "./peek.ts"
 import { anonymous } from "./requestIdentity.ts"
 
 /** A count in the worker's trailers. */
@@ -11,7 +11,6 @@ const count = (value: string | undefined): number | undefined =>
 
 /** Counts one stream's replies into its tally and the metrics: per batch a look at the bytes and a few additions. */
 export class ReplyCount {
-  readonly peek = new ReplyPeek()
   readonly #tally: UsageTally
   readonly #metrics: Metrics["Service"]
   readonly #options: PeekOptions
@@ -28,23 +27,17 @@ export class ReplyCount {
 
   /** Counts a batch that is handed to the gateway now. `true`: it holds the stream's first token. */
   add(batch: FrameBatch, now: number): boolean {
-    const { peek } = this
     const tally = this.#tally
-    const before = peek.tokens
-    const malformed = peek.malformed
-    peekBatch(batch, peek, this.#options)
-    if (peek.malformed !== malformed) this.#metrics.malformedFrame()
-    tally.bytes = peek.bytes
-    tally.notices = peek.notices
-    if (peek.tokens === before) return false
-    const fresh = peek.tokens - before
-    if (before === 0) this.#firstToken(now)
+    const { chunks, malformed } = tally
+    peekBatch(batch, tally, this.#options)
+    if (tally.malformed !== malformed) this.#metrics.malformedFrame()
+    const fresh = tally.chunks - chunks
+    if (fresh === 0) return false
+    if (chunks === 0) this.#firstToken(now)
     else this.#metrics.interToken((now - this.#lastTokenAt) / 1000)
     this.#lastTokenAt = now
     this.#model?.add(fresh)
-    tally.tokens = peek.tokens
-    tally.chunks = peek.tokens
-    return before === 0
+    return chunks === 0
   }
 
   /** The worker's own numbers, when its trailers have them, win over counted chunks (design §7). */
@@ -53,9 +46,8 @@ export class ReplyCount {
     tally.promptTokens = count(first(trailers, "cy-prompt-tokens"))
     const tokens = count(first(trailers, "cy-completion-tokens"))
     if (tokens === undefined) return
-    this.#model?.add(Math.max(0, tokens - tally.tokens))
-    tally.tokens = tokens
-    tally.tokenSource = "worker"
+    this.#model?.add(Math.max(0, tokens - tokensOf(tally)))
+    tally.workerTokens = tokens
   }
 
   #firstToken(now: number): void {

@@ -1,4 +1,4 @@
-import type { UsageTally } from "../../services/UsageMeter.ts"
+import { tokensOf, type UsageTally } from "../../services/UsageMeter.ts"
 
 /** The counters of one running stream, as a checkpoint keeps them. What is not known is -1. */
 export interface OpenCounts {
@@ -50,7 +50,7 @@ export const makeCountsPacker = () => {
         scratch = wider
       }
       at = putVarint(scratch, at, tally.slot)
-      at = putVarint(scratch, at, tally.tokens)
+      at = putVarint(scratch, at, tokensOf(tally))
       at = putVarint(scratch, at, 1 + (tally.promptTokens ?? -1))
       at = putVarint(scratch, at, tally.chunks)
       at = putVarint(scratch, at, tally.bytes)
@@ -58,7 +58,7 @@ export const makeCountsPacker = () => {
       at = putVarint(scratch, at, tally.replays)
       at = putVarint(scratch, at, Math.round(tally.heldMillis))
       at = putVarint(scratch, at, 1 + Math.round(tally.ttftMillis ?? -1))
-      at = putVarint(scratch, at, tally.tokenSource === "worker" ? 1 : 0)
+      at = putVarint(scratch, at, tally.workerTokens === undefined ? 0 : 1)
     }
     return scratch.slice(0, at)
   }

@@ -1,5 +1,5 @@
 import type { JournalRecord } from "../../services/UsageJournal.ts"
-import type { UsageEnd, UsageTally } from "../../services/UsageMeter.ts"
+import { noReplies, tokenSourceOf, tokensOf, type UsageEnd, type UsageTally } from "../../services/UsageMeter.ts"
 
 /** A tally, and what the meter knows about it. */
 export interface Tally extends UsageTally {
@@ -13,16 +13,13 @@ export interface Tally extends UsageTally {
 }
 
 export const makeTally = (slot: number, recordId: string, startedAt: number): Tally => ({
+  ...noReplies(),
   slot,
   recordId,
   startedAt,
   identity: undefined,
-  tokens: 0,
+  workerTokens: undefined,
   promptTokens: undefined,
-  tokenSource: "chunk",
-  chunks: 0,
-  bytes: 0,
-  notices: 0,
   replays: 0,
   heldMillis: 0,
   ttftMillis: undefined,
@@ -42,11 +39,11 @@ export const closedRecord = (tally: UsageTally, end: UsageEnd, endedAt: number):
     tenant: identity?.tenant ?? "",
     player_id: identity?.playerId ?? "",
     prompt_chars: identity?.promptChars ?? 0,
-    tokens_generated: tally.tokens,
+    tokens_generated: tokensOf(tally),
     chunks: tally.chunks,
     bytes: tally.bytes,
     notices: tally.notices,
-    token_source: tally.tokenSource,
+    token_source: tokenSourceOf(tally),
     outcome: end.outcome,
     grpc_status: end.grpcStatus,
     replays: tally.replays,
