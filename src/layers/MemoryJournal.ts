@@ -29,7 +29,7 @@ export const layer: Layer.Layer<UsageJournal, never, SidecarConfig | Metrics> = 
     const backend: JournalBackend = {
       sidecarId: () => sidecarId,
       generation: () => 1,
-      lingerMillis: 0,
+      paceMillis: 0,
       commit: (group) => Effect.sync(() => ledger.commit(group)),
       nextBatch: (limit, except) => Effect.sync(() => ledger.nextBatch(limit, now(), except)),
       settle: (batchId, settlement) => Effect.sync(() => ledger.settle(batchId, settlement, now())),

@@ -18,8 +18,8 @@ const restartDelay = "200 millis"
 const beginLimit = "5 seconds"
 /** The thread gets this long to close the file when the sidecar stops. */
 const stopLimit = "2 seconds"
-/** Ends gather this long before a commit while many streams end: then about ten share one at 10,000 a second. */
-const lingerMillis = 1
+/** Commits are at least this far apart: one costs as much as ten records in it, and a switch between threads. */
+const paceMillis = 10
 
 /** The thread that owns the file: questions out, answers in, and a new thread when one dies. */
 const makeThread = Effect.fnUntraced(function*(options: Omit<ThreadOptions, "generation">) {
@@ -167,7 +167,7 @@ export const layer: Layer.Layer<UsageJournal, JournalError, SidecarConfig | Metr
     const backend: JournalBackend = {
       sidecarId: thread.sidecarId,
       generation: thread.generation,
-      lingerMillis,
+      paceMillis,
       commit: (group) => ask({ op: "commit", group }),
       nextBatch: (limit, except) => Effect.map(ask({ op: "nextBatch", limit, except }), ({ batch }) => batch),
       settle: (batchId, settlement) => Effect.asVoid(ask({ op: "settle", batchId, settlement })),

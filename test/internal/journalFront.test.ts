@@ -29,7 +29,7 @@ const makeJournal = Effect.gen(function*() {
   const backend: JournalBackend = {
     sidecarId: () => "sidecar",
     generation: () => 1,
-    lingerMillis: 1,
+    paceMillis: 1,
     commit: (group) =>
       Effect.suspend(() => {
         disk.largest = Math.max(disk.largest, group.closed.length)

@@ -1,5 +1,5 @@
-import type { FrameBatch } from "../../services/Wire.ts"
 import { noReplies, type ReplyCounts } from "../../services/UsageMeter.ts"
+import type { FrameBatch } from "../../services/Wire.ts"
 import { lengthAt, PREFIX_BYTES } from "../wire/frames.ts"
 
 /** How frames are looked into. */
@@ -22,7 +22,13 @@ const startsWith = (bytes: Uint8Array, from: number, length: number, prefix: Uin
  * Looks at the StreamPredictResponse in `bytes[at, end)`: field 2 (chunk) and field 3 (end_of_stream) matter, all others
  * are stepped over (wire contract; protobuf.dev, "Encoding").
  */
-const peekMessage = (bytes: Uint8Array, start: number, end: number, counts: ReplyCounts, options: PeekOptions): void => {
+const peekMessage = (
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  counts: ReplyCounts,
+  options: PeekOptions
+): void => {
   let at = start
   let chunkAt = 0
   let chunkLength = 0

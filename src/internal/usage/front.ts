@@ -18,8 +18,11 @@ import type { UsageGroup } from "./store.ts"
 export interface JournalBackend {
   readonly sidecarId: () => string
   readonly generation: () => number
-  /** How long ends gather before a commit while many streams end; 0 when a commit costs nothing. Milliseconds. */
-  readonly lingerMillis: number
+  /**
+   * So long after the begin of a commit the next one begins, with what has gathered: a lone end waits for nobody, and
+   * many share one. 0 when a commit costs nothing. Milliseconds.
+   */
+  readonly paceMillis: number
   /** Committed once, however often the same group is handed in. */
   readonly commit: (group: UsageGroup) => Effect.Effect<unknown, JournalFault>
   readonly nextBatch: (
@@ -34,8 +37,8 @@ export interface JournalBackend {
 
 /** A commit that takes longer than this holds no stream's end back. Milliseconds. */
 const stallMillis = 1000
-/** When a commit had so many ends, more come: the next one waits for company. */
-const crowd = 4
+/** So many ends wait no longer for more: with 64 streams in flight the pace must not be their limit. */
+const crowd = 32
 /** A row that nobody waits for may wait this long for company. Milliseconds. */
 const lazyMillis = 10
 /** Tries on a journal that fails: 100 ms, doubling, at most a second apart. */
@@ -77,11 +80,12 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
   const pending = makePending(options)
   const dirty = Latch.makeUnsafe(false)
   const urgent = Latch.makeUnsafe(false)
+  const crowded = Latch.makeUnsafe(false)
   const busy = Latch.makeUnsafe(false)
   const waiters: Array<Waiter> = []
   let failure: { readonly fault: JournalFault; readonly since: number } | undefined
   let commitStarted: number | undefined
-  let lastEnds = 0
+  let lastCommitAt = -Infinity
   let lastBalance = empty
 
   const release = (upTo: number): void => {
@@ -115,7 +119,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
   /** One group; answers whether it is in the journal. */
   const commit = (group: UsageGroup): Effect.Effect<boolean> =>
     Effect.suspend(() => {
-      commitStarted = now()
+      lastCommitAt = commitStarted = now()
       busy.openUnsafe()
       return backend.commit(group)
     }).pipe(
@@ -124,7 +128,6 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
         onSuccess: () => {
           pending.commit()
           release(pending.committed())
-          lastEnds = group.closed.length
           return Effect.as(healed, true)
         }
       }),
@@ -134,12 +137,24 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
       }))
     )
 
+  const keepPace: Effect.Effect<void> = Effect.suspend(() => {
+    const rest = lastCommitAt + backend.paceMillis - now()
+    if (rest <= 0) return Effect.void
+    return crowded.await.pipe(
+      Effect.andThen(Effect.yieldNow),
+      Effect.timeoutOption(Math.min(rest, backend.paceMillis)),
+      Effect.asVoid
+    )
+  })
+
   const gather: Effect.Effect<void> = Effect.suspend(() => {
-    if (backend.lingerMillis === 0) return Effect.void
-    if (!pending.urgent()) {
-      return Effect.asVoid(Effect.timeoutOption(Effect.andThen(urgent.await, Effect.yieldNow), lazyMillis))
-    }
-    return lastEnds >= crowd ? Effect.sleep(backend.lingerMillis) : Effect.void
+    if (backend.paceMillis === 0) return Effect.void
+    if (pending.urgent()) return keepPace
+    return urgent.await.pipe(
+      Effect.andThen(Effect.yieldNow),
+      Effect.timeoutOption(lazyMillis),
+      Effect.andThen(keepPace)
+    )
   })
 
   let attempt = 0
@@ -150,6 +165,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
     yield* gather
     dirty.closeUnsafe()
     urgent.closeUnsafe()
+    crowded.closeUnsafe()
     const group = pending.group(now(), failure !== undefined)
     if (group === undefined) return
     if (yield* commit(group)) {
@@ -179,6 +195,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
       const end = pending.close(slot, record, now())
       if (failure === undefined) waiters.push({ end, resume })
       else resume(Effect.void)
+      if (waiters.length >= crowd) crowded.openUnsafe()
       dirty.openUnsafe()
       urgent.openUnsafe()
     })
@@ -206,7 +223,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
     dirty.openUnsafe()
   }
   yield* Effect.forkScoped(Effect.forever(writer), { startImmediately: true })
-  if (backend.lingerMillis > 0) yield* Effect.forkScoped(Effect.forever(watcher), { startImmediately: true })
+  if (backend.paceMillis > 0) yield* Effect.forkScoped(Effect.forever(watcher), { startImmediately: true })
 
   return {
     sidecarId: backend.sidecarId,

@@ -1,5 +1,5 @@
 import type { JournalRecord } from "../../services/UsageJournal.ts"
-import { noReplies, tokenSourceOf, tokensOf, type UsageEnd, type UsageTally } from "../../services/UsageMeter.ts"
+import { noReplies, tokensOf, tokenSourceOf, type UsageEnd, type UsageTally } from "../../services/UsageMeter.ts"
 
 /** A tally, and what the meter knows about it. */
 export interface Tally extends UsageTally {
