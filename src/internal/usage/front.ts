@@ -37,8 +37,8 @@ export interface JournalBackend {
 
 /** A commit that takes longer than this holds no stream's end back. Milliseconds. */
 const stallMillis = 1000
-/** So many ends wait no longer for more: with 64 streams in flight the pace must not be their limit. */
-const crowd = 32
+/** So many ends wait no longer for more: enough share the commit then. */
+const crowd = 16
 /** A row that nobody waits for may wait this long for company. Milliseconds. */
 const lazyMillis = 10
 /** Tries on a journal that fails: 100 ms, doubling, at most a second apart. */
