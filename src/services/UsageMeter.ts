@@ -26,8 +26,8 @@ export const noReplies = (): ReplyCounts => ({
 })
 
 /**
- * The counters of one stream, written by the path of the stream and read by the meter. What is counted is what was handed
- * to the gateway's stream.
+ * The counters of one stream, a fresh one for each, written by the path of the stream and read by the meter. What is
+ * counted is what was handed to the gateway's stream.
  */
 export interface UsageTally extends ReplyCounts {
   /** UUIDv7, fixed when opened. */

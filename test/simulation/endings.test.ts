@@ -121,6 +121,25 @@ describe("A stream", () => {
   )
 
   story(
+    "is metered by the worker's own count also when no token came",
+    {
+      worker: {
+        answer: tokens({
+          tokens: 0,
+          status: { code: Code.RESOURCE_EXHAUSTED, message: "", metadata: { "cy-completion-tokens": "3" } }
+        })
+      }
+    },
+    Effect.gen(function*() {
+      const call = yield* gateway()
+      yield* pass("1 second")
+      assert.strictEqual(call.seen.status?.code, Code.RESOURCE_EXHAUSTED)
+      assert.deepInclude((yield* records)[0], { tokens_generated: 3, chunks: 0, token_source: "worker" })
+      assert.strictEqual(yield* figure("sidecar_tokens_processed_total"), 3)
+    })
+  )
+
+  story(
     "without a first token within first_token_timeout_secs ends, and its worker call with it",
     { worker: { answer: silence }, config: { server: { first_token_timeout_secs: 120 } } },
     Effect.gen(function*() {

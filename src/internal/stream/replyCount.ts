@@ -36,7 +36,7 @@ export class ReplyCount {
     if (chunks === 0) this.#firstToken(now)
     else this.#metrics.interToken((now - this.#lastTokenAt) / 1000)
     this.#lastTokenAt = now
-    this.#model?.add(fresh)
+    this.#modelTokens().add(fresh)
     return chunks === 0
   }
 
@@ -46,7 +46,7 @@ export class ReplyCount {
     tally.promptTokens = count(first(trailers, "cy-prompt-tokens"))
     const tokens = count(first(trailers, "cy-completion-tokens"))
     if (tokens === undefined) return
-    this.#model?.add(Math.max(0, tokens - tokensOf(tally)))
+    this.#modelTokens().add(Math.max(0, tokens - tokensOf(tally)))
     tally.workerTokens = tokens
   }
 
@@ -54,7 +54,11 @@ export class ReplyCount {
     const millis = now - this.#arrivedAt
     this.#tally.ttftMillis = Math.round(millis)
     this.#tally.identity ??= anonymous
-    this.#model = this.#metrics.modelTokens(this.#tally.identity.modelId)
     this.#metrics.firstToken(millis / 1000)
+  }
+
+  #modelTokens(): ModelTokens {
+    this.#model ??= this.#metrics.modelTokens(this.#tally.identity?.modelId ?? "")
+    return this.#model
   }
 }
