@@ -51,8 +51,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "counts notices as tokens",
     edits: [{
       file: "src/internal/stream/peek.ts",
-      find: "      peek.notices++\n      return",
-      replace: "      peek.notices++\n      break"
+      find: "      counts.notices++\n      return",
+      replace: "      counts.notices++\n      break"
     }],
     found: ["the record counts what was delivered"]
   },
@@ -75,7 +75,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "repeats notices that were delivered",
     edits: [{
       file: stream,
-      find: "new ReplayedFrames(known, this.#count.peek.frames, this.#env.peek)",
+      find: "new ReplayedFrames(known, this.tally.frames, this.#env.peek)",
       replace: "new ReplayedFrames(known, 0, this.#env.peek)"
     }],
     found: ["loading notices come once, in order, before the first token"]
@@ -93,8 +93,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "invents an OK when the link breaks",
     edits: [{
       file: stream,
-      find: "if (this.#count.peek.ended) return this.#complete(Status.ok)\n    this.#sendAgain",
-      replace: "if (this.#count.peek.ended || this.delivered > 0) return this.#complete(Status.ok)\n    this.#sendAgain"
+      find: "if (this.tally.ended) return this.#complete(Status.ok)\n    this.#sendAgain",
+      replace: "if (this.tally.ended || this.delivered > 0) return this.#complete(Status.ok)\n    this.#sendAgain"
     }],
     found: ["OK means that the whole answer was read"]
   },
