@@ -4,7 +4,7 @@
  * Runs the sidecar as shipped and its baselines side by side: the same worker, the same load, the proxies taking turns in
  * every round, and prints the CPU that each proxy used per unit of work. The budgets are those of docs/benchmarks.md.
  *
- * Options: `--rounds N` (3) · `--seconds N` (4) per measurement · `--warmup N` (2)
+ * Options: `--rounds N` (5) · `--seconds N` (4) per measurement · `--warmup N` (2)
  * seconds before it · `--only a,b` some of the proxies ·
  * `--wire grpc-js` a column for the sidecar on grpc-js · `--profile` where the CPU of one proxy goes (the sidecar, or the
  * first of `--only`) · `--strict` exit code 1 when a budget is not met.
@@ -38,7 +38,7 @@ const isCost = (name: string): name is CostName => name in costs
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    rounds: { type: "string", default: "3" },
+    rounds: { type: "string", default: "5" },
     seconds: { type: "string", default: "4" },
     warmup: { type: "string", default: "2" },
     only: { type: "string" },
