@@ -91,47 +91,51 @@ const progress = (text: string): void => {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
 }
 
-/** Each proxy in turn, `rounds` times. */
-const inRounds = async <A>(
+/** `rounds` times what `measureAll` makes of all proxies, told by proxy. */
+const repeated = async <A>(
   figure: string,
   proxies: ReadonlyArray<Proxy>,
-  measure: (proxy: Proxy) => Promise<A>
+  measureAll: () => Promise<ReadonlyArray<readonly [ProxyName, A]>>
 ): Promise<Rounds<A>> => {
   const out = new Map<ProxyName, Array<A>>(proxies.map(({ name }) => [name, []]))
   for (let round = 1; round <= rounds; round++) {
-    for (const proxy of proxies) {
-      progress(`${figure}: round ${round} of ${rounds}, ${proxy.name}`)
-      out.get(proxy.name)?.push(await measure(proxy))
-    }
+    progress(`${figure}: round ${round} of ${rounds}`)
+    for (const [name, value] of await measureAll()) out.get(name)?.push(value)
   }
   progress("")
   return out
 }
 
+/** Each proxy in turn, `rounds` times. */
+const inRounds = <A>(
+  figure: string,
+  proxies: ReadonlyArray<Proxy>,
+  measure: (proxy: Proxy) => Promise<A>
+): Promise<Rounds<A>> =>
+  repeated(figure, proxies, async () => {
+    const values: Array<readonly [ProxyName, A]> = []
+    for (const proxy of proxies) values.push([proxy.name, await measure(proxy)])
+    return values
+  })
+
 /**
  * All proxies at the same time, `rounds` times, each time in fresh processes: what else the machine does falls on each of
  * them alike, and what the compiler or the heap made of one process does not stay. For differences of a few per cent.
  */
-const atOnce = async <A>(
+const atOnce = <A>(
   figure: string,
   proxies: ReadonlyArray<Proxy>,
   measure: (proxy: Proxy) => Promise<A>
-): Promise<Rounds<A>> => {
-  const out = new Map<ProxyName, Array<A>>(proxies.map(({ name }) => [name, []]))
-  for (let round = 1; round <= rounds; round++) {
-    progress(`${figure}: round ${round} of ${rounds}`)
-    const fresh: Array<Proxy> = []
+): Promise<Rounds<A>> =>
+  repeated(figure, proxies, async () => {
+    const young: Array<Proxy> = []
     try {
-      for (const { name } of proxies) fresh.push(await start(name, place))
-      const values = await Promise.all(fresh.map(measure))
-      values.forEach((value, index) => out.get(proxies[index]!.name)?.push(value))
+      for (const { name } of proxies) young.push(await start(name, place))
+      return await Promise.all(young.map(async (proxy) => [proxy.name, await measure(proxy)] as const))
     } finally {
-      for (const proxy of fresh) await proxy.stop()
+      for (const proxy of young) await proxy.stop()
     }
-  }
-  progress("")
-  return out
-}
+  })
 
 const measureCosts = async (figure: CostName, proxies: ReadonlyArray<Proxy>): Promise<void> => {
   const { run, unit, budgets } = costs[figure]

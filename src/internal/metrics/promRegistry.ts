@@ -19,13 +19,18 @@ const register = (registry: Prom.Registry, family: MetricFamily): void => {
   }
 }
 
+/** Kept out of prom-client's global registry. */
+const described = ({ help, labelNames, name }: MetricFamily) => ({
+  name,
+  help,
+  labelNames: [...labelNames],
+  registers: []
+})
+
 const registerCounter = (registry: Prom.Registry, family: ScalarFamily): void => {
   registry.registerMetric(
     new Prom.Counter({
-      name: family.name,
-      help: family.help,
-      labelNames: [...family.labelNames],
-      registers: [],
+      ...described(family),
       collect() {
         this.reset()
         for (const { labels, value } of family.read()) this.inc({ ...labels }, value)
@@ -37,10 +42,7 @@ const registerCounter = (registry: Prom.Registry, family: ScalarFamily): void =>
 const registerGauge = (registry: Prom.Registry, family: ScalarFamily): void => {
   registry.registerMetric(
     new Prom.Gauge({
-      name: family.name,
-      help: family.help,
-      labelNames: [...family.labelNames],
-      registers: [],
+      ...described(family),
       collect() {
         this.reset()
         for (const { labels, value } of family.read()) this.set({ ...labels }, value)
@@ -54,7 +56,7 @@ class FixedHistogram extends Prom.Histogram {
   readonly #family: HistogramFamily
 
   constructor(family: HistogramFamily) {
-    super({ name: family.name, help: family.help, labelNames: [...family.labelNames], registers: [] })
+    super(described(family))
     this.#family = family
   }
 

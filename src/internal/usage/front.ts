@@ -137,30 +137,27 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
       }))
     )
 
+  /**
+   * Waits for the latch, so many milliseconds at most. An opened latch runs its waiter at once, inside the caller: it is a
+   * stream's path, so the work begins a turn later.
+   */
+  const within = (latch: Latch.Latch, millis: number): Effect.Effect<void> =>
+    latch.await.pipe(Effect.andThen(Effect.yieldNow), Effect.timeoutOption(millis), Effect.asVoid)
+
   const keepPace: Effect.Effect<void> = Effect.suspend(() => {
     const rest = lastCommitAt + backend.paceMillis - now()
-    if (rest <= 0) return Effect.void
-    return crowded.await.pipe(
-      Effect.andThen(Effect.yieldNow),
-      Effect.timeoutOption(Math.min(rest, backend.paceMillis)),
-      Effect.asVoid
-    )
+    return rest > 0 ? within(crowded, Math.min(rest, backend.paceMillis)) : Effect.void
   })
 
   const gather: Effect.Effect<void> = Effect.suspend(() => {
     if (backend.paceMillis === 0) return Effect.void
-    if (pending.urgent()) return keepPace
-    return urgent.await.pipe(
-      Effect.andThen(Effect.yieldNow),
-      Effect.timeoutOption(lazyMillis),
-      Effect.andThen(keepPace)
-    )
+    return pending.urgent() ? keepPace : Effect.andThen(within(urgent, lazyMillis), keepPace)
   })
 
   let attempt = 0
   const writer = Effect.gen(function*() {
     yield* dirty.await
-    // An opened latch runs its waiter at once, inside the caller: it is a stream's path, so the work begins a turn later.
+    // As in `within`.
     yield* Effect.yieldNow
     yield* gather
     dirty.closeUnsafe()
