@@ -1,7 +1,7 @@
 import { Clock, Effect, Latch, Layer, Random } from "effect"
 import { makeCountsPacker } from "../internal/usage/counts.ts"
 import { makeRecordIds } from "../internal/usage/recordId.ts"
-import { closedRecord, makeTally, type Tally } from "../internal/usage/tally.ts"
+import { closedRecord, Tally } from "../internal/usage/tally.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { UsageJournal } from "../services/UsageJournal.ts"
 import { tokensOf, UsageMeter } from "../services/UsageMeter.ts"
@@ -21,7 +21,7 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Lay
     const random = yield* Random.Random
     const recordId = makeRecordIds(() => random.nextDoubleUnsafe())
     const running = new Map<string, Tally>()
-    const pack = makeCountsPacker()
+    const packer = makeCountsPacker()
     const someRun = Latch.makeUnsafe(false)
     let slots = 0
     let generation = journal.generation()
@@ -31,7 +31,6 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Lay
       const fresh = journal.generation() !== generation
       generation = journal.generation()
       let moved = fresh
-      const counted: Array<Tally> = []
       for (const tally of running.values()) {
         if (fresh || (!tally.identified && tally.identity !== undefined)) {
           tally.identified = tally.identity !== undefined
@@ -42,18 +41,17 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Lay
           tally.savedReplays = tally.replays
           moved = true
         }
-        if (tally.savedBytes + tally.savedReplays > 0) counted.push(tally)
+        if (tally.savedBytes + tally.savedReplays > 0) packer.add(tally)
       }
-      if (moved) journal.checkpoint(pack(counted))
+      const counts = packer.take()
+      if (moved) journal.checkpoint(counts)
+      if (running.size === 0) someRun.closeUnsafe()
     })
 
-    yield* someRun.await.pipe(
-      Effect.andThen(Effect.sleep(checkpointMillis)),
+    yield* someRun.whenOpen(Effect.sleep(checkpointMillis)).pipe(
       Effect.andThen(checkpoint),
-      Effect.andThen(Effect.sync(() => {
-        if (running.size === 0) someRun.closeUnsafe()
-      })),
-      Effect.forever,
+      // A sleep is pause enough.
+      Effect.forever({ disableYield: true }),
       Effect.forkScoped({ startImmediately: true })
     )
 
@@ -82,7 +80,7 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Lay
     return UsageMeter.of({
       open: () => {
         const startedAt = clock.currentTimeMillisUnsafe()
-        const tally = makeTally(++slots, recordId(startedAt), startedAt)
+        const tally = new Tally(++slots, recordId(startedAt), startedAt)
         running.set(tally.recordId, tally)
         journal.opened(tally)
         someRun.openUnsafe()

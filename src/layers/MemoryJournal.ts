@@ -31,6 +31,10 @@ export const layer: Layer.Layer<UsageJournal, never, SidecarConfig | Metrics> = 
       generation: () => 1,
       paceMillis: 0,
       commit: (group) => Effect.sync(() => ledger.commit(group)),
+      checkpoint: (counts) => {
+        ledger.checkpoint(counts, now())
+        return true
+      },
       nextBatch: (limit, except) => Effect.sync(() => ledger.nextBatch(limit, now(), except)),
       settle: (batchId, settlement) => Effect.sync(() => ledger.settle(batchId, settlement, now())),
       setAside: Effect.sync(() => ledger.setAside()),

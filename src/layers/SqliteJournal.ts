@@ -2,9 +2,18 @@ import { Clock, Deferred, Effect, Layer, type Scope } from "effect"
 import { hostname } from "node:os"
 import { extname } from "node:path"
 import { Worker } from "node:worker_threads"
+import type { PackedCounts } from "../internal/usage/counts.ts"
 import { type JournalBackend, makeFront } from "../internal/usage/front.ts"
 import { makeRecordIds } from "../internal/usage/recordId.ts"
-import type { Answer, Command, Reply, Request, ThreadOptions } from "../internal/usage/threadProtocol.ts"
+import {
+  type Answer,
+  checkpointLost,
+  type Command,
+  type JournalFileOptions,
+  type Reply,
+  type Request,
+  type ThreadOptions
+} from "../internal/usage/threadProtocol.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { JournalError, JournalFault, UsageJournal } from "../services/UsageJournal.ts"
@@ -22,13 +31,15 @@ const stopLimit = "2 seconds"
 const paceMillis = 10
 
 /** The thread that owns the file: questions out, answers in, and a new thread when one dies. */
-const makeThread = Effect.fnUntraced(function*(options: Omit<ThreadOptions, "generation">) {
+const makeThread = Effect.fnUntraced(function*(options: Omit<JournalFileOptions, "generation">) {
   const clock = yield* Clock.Clock
   const waiting = new Map<number, (answer: Effect.Effect<Answer, JournalFault | JournalError>) => void>()
   let sidecarId = options.sidecarId
   let generation = 0
   let asked = 0
   let worker: Worker | undefined
+  const onItsWay = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
+  let lost: (() => void) | undefined
 
   /** What a reply means, after its words for the log. */
   const answerOf = ({ notices, op, result }: Reply): Effect.Effect<Answer, JournalFault | JournalError> => {
@@ -53,16 +64,22 @@ const makeThread = Effect.fnUntraced(function*(options: Omit<ThreadOptions, "gen
   const stopped = (operation: string, detail: string) =>
     new JournalFault({ operation, reason: "stopped", detail: `the writer of the usage journal stopped: ${detail}` })
 
+  const checkpointFailed = (): void => {
+    Atomics.store(onItsWay, 0, 0)
+    lost?.()
+  }
+
   /** One life of a thread; completes when it is over, with the reason. */
   const live: Effect.Effect<string, never, Scope.Scope> = Effect.gen(function*() {
     const over = yield* Deferred.make<string>()
     const thread = new Worker(threadUrl, {
       name: "usage-journal",
-      workerData: { ...options, generation },
+      workerData: { ...options, generation, onItsWay } satisfies ThreadOptions,
       // Node 22 calls its SQLite experimental, on stderr.
       execArgv: ["--disable-warning=ExperimentalWarning"]
     })
-    thread.on("message", (reply: Reply) => {
+    thread.on("message", (reply: Reply | typeof checkpointLost) => {
+      if (reply === checkpointLost) return checkpointFailed()
       sidecarId = reply.sidecarId
       generation = reply.generation
       const resume = waiting.get(reply.id)
@@ -74,6 +91,7 @@ const makeThread = Effect.fnUntraced(function*(options: Omit<ThreadOptions, "gen
     worker = thread
     const reason = yield* Deferred.await(over)
     worker = undefined
+    if (Atomics.load(onItsWay, 0) === 1) checkpointFailed()
     for (const [id, resume] of waiting) {
       waiting.delete(id)
       resume(Effect.fail(stopped("answer", reason)))
@@ -81,16 +99,29 @@ const makeThread = Effect.fnUntraced(function*(options: Omit<ThreadOptions, "gen
     return reason
   })
 
+  const post = (thread: Worker, command: Command): number => {
+    const request: Request = { id: ++asked, now: clock.currentTimeMillisUnsafe(), command }
+    thread.postMessage(request, [])
+    return request.id
+  }
+
   const ask = (command: Command): Effect.Effect<Answer, JournalFault | JournalError> =>
     Effect.callback<Answer, JournalFault | JournalError>((resume) => {
       const thread = worker
       if (thread === undefined) return resume(Effect.fail(stopped(command.op, "it is being started again")))
-      const id = ++asked
-      const request: Request = { id, now: clock.currentTimeMillisUnsafe(), command }
+      const id = post(thread, command)
       waiting.set(id, resume)
-      thread.postMessage(request, [])
       return Effect.sync(() => void waiting.delete(id))
     })
+
+  /** One at a time: with a disk that hangs, the next one is a commit's, whose delay is noticed. */
+  const checkpoint = (counts: PackedCounts, onLost: () => void): boolean => {
+    if (worker === undefined || Atomics.load(onItsWay, 0) === 1) return false
+    Atomics.store(onItsWay, 0, 1)
+    lost = onLost
+    post(worker, { op: "checkpoint", counts })
+    return true
+  }
 
   yield* Effect.addFinalizer(() =>
     ask({ op: "stop" }).pipe(
@@ -111,7 +142,8 @@ const makeThread = Effect.fnUntraced(function*(options: Omit<ThreadOptions, "gen
   return {
     sidecarId: () => sidecarId,
     generation: () => generation,
-    ask
+    ask,
+    checkpoint
   }
 })
 
@@ -169,6 +201,7 @@ export const layer: Layer.Layer<UsageJournal, JournalError, SidecarConfig | Metr
       generation: thread.generation,
       paceMillis,
       commit: (group) => ask({ op: "commit", group }),
+      checkpoint: thread.checkpoint,
       nextBatch: (limit, except) => Effect.map(ask({ op: "nextBatch", limit, except }), ({ batch }) => batch),
       settle: (batchId, settlement) => Effect.asVoid(ask({ op: "settle", batchId, settlement })),
       setAside: Effect.map(ask({ op: "setAside" }), ({ setAside }) => setAside ?? []),

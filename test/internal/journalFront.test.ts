@@ -1,13 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
+import { unpackCounts } from "../../src/internal/usage/counts.ts"
 import { type JournalBackend, makeFront } from "../../src/internal/usage/front.ts"
 import { makeLedger } from "../../src/internal/usage/ledger.ts"
 import { makeMemoryStore } from "../../src/internal/usage/memoryStore.ts"
 import { makeRecordIds } from "../../src/internal/usage/recordId.ts"
+import { Tally } from "../../src/internal/usage/tally.ts"
 import { Metrics } from "../../src/services/Metrics.ts"
 import { JournalFault, type UsageJournal } from "../../src/services/UsageJournal.ts"
-import { figuresLayer, record, UsageFigures } from "../suites/usageSupport.ts"
+import { figuresLayer, packed, record, UsageFigures } from "../suites/usageSupport.ts"
 
 const full = new JournalFault({ operation: "commit", reason: "full", detail: "no space left on the disk" })
 
@@ -16,14 +18,17 @@ interface Disk {
   state: "fine" | "full" | "frozen" | "mute"
   /** Rows of the largest group that came. */
   largest: number
+  /** Tells that the checkpoint on its way was not written. */
+  lost: (() => void) | undefined
 }
 
 /** A journal over a disk with faults. */
 const makeJournal = Effect.gen(function*() {
-  const disk: Disk = { state: "fine", largest: 0 }
+  const disk: Disk = { state: "fine", largest: 0, lost: undefined }
   const metrics = yield* Metrics
   const recordId = makeRecordIds(Math.random)
-  const ledger = makeLedger(makeMemoryStore(), { recordId, retention: { limit: 100_000, countMerged: true } })
+  const store = makeMemoryStore()
+  const ledger = makeLedger(store, { recordId, retention: { limit: 100_000, countMerged: true } })
   ledger.begin("session", "sidecar", 0)
   const refuse = Effect.suspend(() => disk.state === "fine" ? Effect.void : Effect.fail(full))
   const backend: JournalBackend = {
@@ -38,6 +43,12 @@ const makeJournal = Effect.gen(function*() {
         if (disk.state === "frozen") return Effect.never
         return disk.state === "mute" ? Effect.fail(full) : Effect.void
       }),
+    checkpoint: (counts, lost) => {
+      if (disk.lost !== undefined) return false
+      if (disk.state === "fine") ledger.checkpoint(counts, 0)
+      else disk.lost = lost
+      return true
+    },
     nextBatch: (limit) => Effect.andThen(refuse, Effect.sync(() => ledger.nextBatch(limit, 0))),
     settle: (batchId, settlement) => Effect.andThen(refuse, Effect.sync(() => ledger.settle(batchId, settlement, 0))),
     setAside: Effect.andThen(refuse, Effect.sync(() => ledger.setAside())),
@@ -45,7 +56,9 @@ const makeJournal = Effect.gen(function*() {
     balance: Effect.andThen(refuse, Effect.sync(() => ledger.balance()))
   }
   const journal = yield* makeFront(backend, { session: "session", limit: 1000, recordId, metrics })
-  return { disk, journal }
+  /** Chunks of the streams in the last checkpoint on the disk. */
+  const saved = () => unpackCounts(store.open().counts).map(({ chunks }) => chunks)
+  return { disk, journal, saved }
 })
 
 const close = (journal: UsageJournal["Service"], count: number, from = 1) =>
@@ -54,6 +67,9 @@ const close = (journal: UsageJournal["Service"], count: number, from = 1) =>
     (slot) => journal.closed(slot, record(1, { tenant: `t${slot % 3}` })),
     { concurrency: "unbounded", discard: true }
   )
+
+/** A running stream with so many chunks. */
+const counting = (chunks: number) => Object.assign(new Tally(1, "one", 0), { chunks })
 
 describe("a journal whose disk fails", () => {
   const test = (
@@ -137,6 +153,46 @@ describe("a journal whose disk fails", () => {
       assert.strictEqual(ends.pollUnsafe(), undefined)
       yield* TestClock.adjust("2 seconds")
       yield* Fiber.join(ends)
+      const condition = journal.condition()
+      assert.strictEqual(condition._tag === "failing" ? condition.reason : "ok", "stalled")
+      disk.state = "fine"
+    }))
+
+  test("commits the counters that were lost on their way, and tells the fault then", ({ disk, journal, saved }) =>
+    Effect.gen(function*() {
+      journal.checkpoint(packed(counting(1)))
+      assert.deepStrictEqual(saved(), [1])
+      disk.state = "full"
+      journal.checkpoint(packed(counting(2)))
+      assert.deepStrictEqual(journal.condition(), { _tag: "ok" })
+      disk.lost?.()
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(journal.condition()._tag, "failing")
+      assert.deepStrictEqual(saved(), [1])
+      disk.state = "fine"
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(journal.condition(), { _tag: "ok" })
+      assert.deepStrictEqual(saved(), [2])
+    }))
+
+  test("puts no older counters in the place of newer ones", ({ disk, journal, saved }) =>
+    Effect.gen(function*() {
+      disk.state = "full"
+      journal.checkpoint(packed(counting(1)))
+      disk.state = "fine"
+      journal.checkpoint(packed(counting(2)))
+      disk.lost?.()
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(saved(), [2])
+    }))
+
+  test("notices a disk that does not answer a checkpoint", ({ disk, journal }) =>
+    Effect.gen(function*() {
+      disk.state = "frozen"
+      for (let chunks = 1; chunks < 10; chunks++) {
+        journal.checkpoint(packed(counting(chunks)))
+        yield* TestClock.adjust(240)
+      }
       const condition = journal.condition()
       assert.strictEqual(condition._tag === "failing" ? condition.reason : "ok", "stalled")
       disk.state = "fine"

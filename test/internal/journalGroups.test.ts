@@ -1,16 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { makeCountsPacker } from "../../src/internal/usage/counts.ts"
+import type { PackedCounts } from "../../src/internal/usage/counts.ts"
 import { type JournalBackend, makeFront } from "../../src/internal/usage/front.ts"
 import { makeLedger } from "../../src/internal/usage/ledger.ts"
 import { makeMemoryStore } from "../../src/internal/usage/memoryStore.ts"
 import { makeRecordIds } from "../../src/internal/usage/recordId.ts"
 import type { UsageGroup } from "../../src/internal/usage/store.ts"
-import { makeTally } from "../../src/internal/usage/tally.ts"
+import { Tally } from "../../src/internal/usage/tally.ts"
 import { Metrics } from "../../src/services/Metrics.ts"
 import type { OpenStream } from "../../src/services/UsageJournal.ts"
-import { figuresLayer, identity, record, type UsageFigures } from "../suites/usageSupport.ts"
+import { figuresLayer, identity, packed, record, type UsageFigures } from "../suites/usageSupport.ts"
 
 const pace = 10
 
@@ -23,6 +23,7 @@ const makeJournal = Effect.gen(function*() {
   const ledger = makeLedger(store, options)
   ledger.begin("session", "sidecar", 0)
   const groups: Array<UsageGroup> = []
+  const alone: Array<PackedCounts> = []
   const backend: JournalBackend = {
     sidecarId: () => "sidecar",
     generation: () => 1,
@@ -32,6 +33,11 @@ const makeJournal = Effect.gen(function*() {
         groups.push(group)
         ledger.commit(group)
       }),
+    checkpoint: (counts) => {
+      alone.push(counts)
+      ledger.checkpoint(counts, 0)
+      return true
+    },
     nextBatch: (limit) => Effect.sync(() => ledger.nextBatch(limit, 0)),
     settle: (batchId, settlement) => Effect.sync(() => ledger.settle(batchId, settlement, 0)),
     setAside: Effect.sync(() => ledger.setAside()),
@@ -47,7 +53,7 @@ const makeJournal = Effect.gen(function*() {
     const records = next.nextBatch(100, 0)?.records ?? []
     return records.map((one) => [one.record_id, one.outcome, one.tokens_generated])
   }
-  return { journal, end, groups, afterKill, ends: () => groups.map(({ closed }) => closed.length) }
+  return { journal, end, groups, alone, afterKill, ends: () => groups.map(({ closed }) => closed.length) }
 })
 
 const stream = (slot: number): OpenStream => ({
@@ -91,9 +97,22 @@ describe("the groups of a journal", () => {
   test("hold the rows of all streams that are counted in them", ({ afterKill, journal }) =>
     Effect.gen(function*() {
       journal.opened(stream(1))
-      journal.checkpoint(makeCountsPacker()([Object.assign(makeTally(1, "stream-1", 0), { chunks: 7 })]))
+      journal.checkpoint(packed(Object.assign(new Tally(1, "stream-1", 0), { chunks: 7 })))
       yield* TestClock.adjust(1)
       assert.deepStrictEqual(afterKill(), [["stream-1", "interrupted", 7]])
+    }))
+
+  test("are not made for counters that come alone", ({ afterKill, alone, groups, journal }) =>
+    Effect.gen(function*() {
+      const tally = new Tally(1, "stream-1", 0)
+      journal.opened(stream(1))
+      yield* TestClock.adjust(10 + pace)
+      for (tally.chunks = 1; tally.chunks < 4; tally.chunks++) {
+        journal.checkpoint(packed(tally))
+        yield* TestClock.adjust("1 second")
+      }
+      assert.deepStrictEqual([groups.length, alone.length], [1, 3])
+      assert.deepStrictEqual(afterKill(), [["stream-1", "interrupted", 3]])
     }))
 
   test("hold a row and its end when the stream ends later: a kill in between leaves it interrupted", (world) =>

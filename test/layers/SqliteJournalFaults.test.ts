@@ -6,13 +6,13 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import type { Worker } from "node:worker_threads"
-import { makeCountsPacker } from "../../src/internal/usage/counts.ts"
-import { makeTally } from "../../src/internal/usage/tally.ts"
+import { unpackCounts } from "../../src/internal/usage/counts.ts"
+import { Tally } from "../../src/internal/usage/tally.ts"
 import * as JournalMeter from "../../src/layers/JournalMeter.ts"
 import * as SqliteJournal from "../../src/layers/SqliteJournal.ts"
 import { JournalError, UsageJournal } from "../../src/services/UsageJournal.ts"
 import { UsageMeter } from "../../src/services/UsageMeter.ts"
-import { configLayer, figuresLayer, identity, type MeteringOptions, record } from "../suites/usageSupport.ts"
+import { configLayer, figuresLayer, identity, type MeteringOptions, packed, record } from "../suites/usageSupport.ts"
 
 const folder = Effect.acquireRelease(
   Effect.sync(() => fs.mkdtempSync(join(tmpdir(), "usage-"))),
@@ -84,16 +84,16 @@ describe("SqliteJournal", () => {
       const path = join(yield* folder, "usage.sqlite")
       yield* Effect.scoped(Effect.gen(function*() {
         const journal = yield* open(path)
-        const tally = makeTally(1, "one", 1000)
+        const tally = new Tally(1, "one", 1000)
         tally.identity = identity({ tenant: "acme" })
         tally.chunks = 5
         tally.bytes = 50
         tally.replays = 1
         tally.ttftMillis = 12
-        const silent = makeTally(2, "two", 2000)
+        const silent = new Tally(2, "two", 2000)
         journal.opened(tally)
         journal.opened(silent)
-        journal.checkpoint(makeCountsPacker()([tally]))
+        journal.checkpoint(packed(tally))
         yield* journal.closed(3, record(1))
       }))
       const journal = yield* open(path)
@@ -195,6 +195,31 @@ describe("SqliteJournal", () => {
           (yield* batchOf(journal)).map((one) => one.record_id),
           records.map((one) => one.record_id)
         )
+        assert.isAtLeast(threads.length, 4)
+      })
+    ).pipe(Effect.scoped))
+
+  it.live("writes counters that come alone, those that a dying thread took with it as well", () =>
+    withThreads((threads) =>
+      Effect.gen(function*() {
+        const path = join(yield* folder, "usage.sqlite")
+        const journal = yield* open(path)
+        const reader = yield* Effect.acquireRelease(
+          Effect.sync(() => new DatabaseSync(path, { readOnly: true })),
+          (db) => Effect.sync(() => db.close())
+        )
+        const saved = Effect.sync(() => {
+          const counts = reader.prepare("SELECT counts FROM checkpoint").get()?.["counts"]
+          return counts instanceof Uint8Array ? unpackCounts(counts)[0]?.chunks : undefined
+        })
+        const tally = new Tally(1, "one", 0)
+        for (tally.chunks = 1; tally.chunks <= 12; tally.chunks++) {
+          yield* until(Effect.sync(() => journal.condition()), ({ _tag }) => _tag === "ok")
+          journal.checkpoint(packed(tally))
+          // The thread may have it, or not yet.
+          if (tally.chunks % 3 === 0) yield* Effect.promise(() => threads.at(-1)!.terminate())
+          yield* until(saved, (chunks) => chunks === tally.chunks)
+        }
         assert.isAtLeast(threads.length, 4)
       })
     ).pipe(Effect.scoped))

@@ -1,4 +1,6 @@
 import { Context, Effect, Layer, Schema } from "effect"
+import { makeCountsPacker, type PackedCounts } from "../../src/internal/usage/counts.ts"
+import type { Tally } from "../../src/internal/usage/tally.ts"
 import { Metrics } from "../../src/services/Metrics.ts"
 import { Settings, SidecarConfig } from "../../src/services/SidecarConfig.ts"
 import type { JournalRecord } from "../../src/services/UsageJournal.ts"
@@ -58,6 +60,13 @@ export const figuresLayer: Layer.Layer<Metrics | UsageFigures> = Layer.effectCon
   })
   return Context.make(Metrics, metrics).pipe(Context.add(UsageFigures, figures))
 }))
+
+/** A checkpoint of these streams. */
+export const packed = (...tallies: ReadonlyArray<Tally>): PackedCounts => {
+  const packer = makeCountsPacker()
+  for (const tally of tallies) packer.add(tally)
+  return packer.take()
+}
 
 export interface MeteringOptions {
   readonly billing_endpoint?: string

@@ -38,12 +38,12 @@ const putVarint = (bytes: Uint8Array, from: number, value: number): number => {
   return at
 }
 
-/** Packs counters; keeps the memory it works in for the next time. */
+/** Packs the counters of one stream after the other; keeps the memory it works in for the next time. */
 export const makeCountsPacker = () => {
   let scratch = new Uint8Array(64 * mostBytes)
-  return (tallies: Iterable<UsageTally & { readonly slot: number }>): PackedCounts => {
-    let at = 0
-    for (const tally of tallies) {
+  let at = 0
+  return {
+    add: (tally: UsageTally & { readonly slot: number }): void => {
       if (scratch.length - at < mostBytes) {
         const wider = new Uint8Array(scratch.length * 2)
         wider.set(scratch)
@@ -59,8 +59,13 @@ export const makeCountsPacker = () => {
       at = putVarint(scratch, at, Math.round(tally.heldMillis))
       at = putVarint(scratch, at, 1 + Math.round(tally.ttftMillis ?? -1))
       at = putVarint(scratch, at, tally.workerTokens === undefined ? 0 : 1)
+    },
+    /** What was added since the last time. */
+    take: (): PackedCounts => {
+      const packed = scratch.slice(0, at)
+      at = 0
+      return packed
     }
-    return scratch.slice(0, at)
   }
 }
 

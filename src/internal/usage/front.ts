@@ -11,6 +11,7 @@ import {
   type UsageBatch,
   type UsageJournal
 } from "../../services/UsageJournal.ts"
+import type { PackedCounts } from "./counts.ts"
 import { makePending } from "./pending.ts"
 import type { UsageGroup } from "./store.ts"
 
@@ -25,6 +26,11 @@ export interface JournalBackend {
   readonly paceMillis: number
   /** Committed once, however often the same group is handed in. */
   readonly commit: (group: UsageGroup) => Effect.Effect<unknown, JournalFault>
+  /**
+   * Writes counters that have no company in a group, for less than a commit: nobody is told when it is done. `false`:
+   * not now. `lost` is called when it could not be done, before what was handed in later has an answer.
+   */
+  readonly checkpoint: (counts: PackedCounts, lost: () => void) => boolean
   readonly nextBatch: (
     limit: number,
     except?: string | undefined
@@ -187,14 +193,28 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
     )
   })
 
+  const commitSoon = (): void => {
+    dirty.openUnsafe()
+    urgent.openUnsafe()
+  }
+
+  const checkpoint = (counts: PackedCounts): void => {
+    const lost = (): void => {
+      pending.lostCounts(counts)
+      commitSoon()
+    }
+    if (failure === undefined && pending.isIdle() && backend.checkpoint(counts, lost)) return
+    pending.counts(counts)
+    commitSoon()
+  }
+
   const closed = (slot: number, record: JournalRecord): Effect.Effect<void> =>
     Effect.callback<void>((resume) => {
       const end = pending.close(slot, record, now())
       if (failure === undefined) waiters.push({ end, resume })
       else resume(Effect.void)
       if (waiters.length >= crowd) crowded.openUnsafe()
-      dirty.openUnsafe()
-      urgent.openUnsafe()
+      commitSoon()
     })
 
   yield* Effect.addFinalizer(() =>
@@ -228,11 +248,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
       pending.open(stream)
       dirty.openUnsafe()
     },
-    checkpoint: (counts) => {
-      pending.counts(counts)
-      dirty.openUnsafe()
-      urgent.openUnsafe()
-    },
+    checkpoint,
     closed,
     generation: backend.generation,
     nextBatch: backend.nextBatch,

@@ -3,7 +3,7 @@ import { type Beginning, type Ledger, makeLedger } from "./ledger.ts"
 import { faultOf } from "./sqliteFault.ts"
 import { inodeOf, lock, openToWrite, prepareFolder, setFileAside, Unusable } from "./sqliteFile.ts"
 import { makeSqliteStore } from "./sqliteStore.ts"
-import type { Answer, Command, Notice, Reply, Request, ThreadOptions } from "./threadProtocol.ts"
+import type { Answer, Command, JournalFileOptions, Notice, Reply, Request } from "./threadProtocol.ts"
 
 interface Opened {
   readonly db: DatabaseSync
@@ -16,7 +16,7 @@ interface Opened {
  * The journal's file with everything that can befall it: opened when it can be, written by one owner, set aside when it
  * is damaged, opened anew after a fault. Synchronous; runs in the thread of `layers/SqliteJournal`.
  */
-export const makeJournalFile = (options: ThreadOptions, recordId: (millis: number) => string) => {
+export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: number) => string) => {
   let held: DatabaseSync | undefined
   let opened: Opened | undefined
   /** Faults of a damaged file in a row. */
@@ -85,6 +85,9 @@ export const makeJournalFile = (options: ThreadOptions, recordId: (millis: numbe
       case "commit":
         ledger.commit(command.group)
         return {}
+      case "checkpoint":
+        ledger.checkpoint(command.counts, now)
+        return {}
       case "nextBatch":
         return { batch: ledger.nextBatch(command.limit, now, command.except) }
       case "settle":
@@ -130,6 +133,11 @@ export const makeJournalFile = (options: ThreadOptions, recordId: (millis: numbe
   }
 
   return {
+    /** `false`: not written, or there is something that the next reply tells. Never throws. */
+    checkpoint: (request: Request): boolean => {
+      const before = generation
+      return attempt(request)._tag === "done" && notices.length === 0 && generation === before
+    },
     /** Does what is asked, or nothing of it. Never throws. */
     handle: (request: Request): Reply => {
       const result = attempt(request)

@@ -6,7 +6,7 @@ import type {
   UsageBalance,
   UsageBatch
 } from "../../services/UsageJournal.ts"
-import { type OpenCounts, unpackCounts } from "./counts.ts"
+import { type OpenCounts, type PackedCounts, unpackCounts } from "./counts.ts"
 import { merge, mergeKey, startMerge, sumOf } from "./merge.ts"
 import type { UsageGroup, UsageStore } from "./store.ts"
 
@@ -147,6 +147,12 @@ export const makeLedger = (store: UsageStore, options: {
         store.setMeta("sequence", String(group.sequence))
         store.setMeta("alive_at", String(group.at))
         mergeExcess(group.at)
+      }),
+
+    checkpoint: (counts: PackedCounts, now: number): void =>
+      store.transaction(() => {
+        store.saveCounts(counts)
+        store.setMeta("alive_at", String(now))
       }),
 
     nextBatch: (limit: number, now: number, except?: string): UsageBatch | undefined =>

@@ -41,6 +41,9 @@ export const makePending = (options: {
     return taken
   }
 
+  const isEmpty = (): boolean =>
+    opened.size === 0 && ended.length === 0 && closed.length === 0 && merged.size === 0 && counts === undefined
+
   return {
     /** The identity is read when the group is made: it may become known until then. */
     open: (stream: OpenStream): void => {
@@ -49,6 +52,12 @@ export const makePending = (options: {
     counts: (next: PackedCounts): void => {
       counts = next
     },
+    /** Counters that were written beside the groups and got lost: they come back unless newer ones are there. */
+    lostCounts: (lost: PackedCounts): void => {
+      if (inFlight?.counts === undefined) counts ??= lost
+    },
+    /** Nothing waits, and nothing is being committed. */
+    isIdle: (): boolean => inFlight === undefined && isEmpty(),
     /** Answers the number of this end; it is committed when {@link committed} has reached it. */
     close: (slot: number, record: JournalRecord, now: number): number => {
       opened.delete(slot)
@@ -63,12 +72,7 @@ export const makePending = (options: {
      */
     group: (now: number, probe: boolean): UsageGroup | undefined => {
       if (inFlight !== undefined) return inFlight
-      if (
-        !probe && opened.size === 0 && ended.length === 0 && closed.length === 0 && merged.size === 0 &&
-        counts === undefined
-      ) {
-        return undefined
-      }
+      if (!probe && isEmpty()) return undefined
       inFlight = {
         session: options.session,
         sequence: ++sequence,

@@ -1,32 +1,40 @@
 import type { JournalRecord } from "../../services/UsageJournal.ts"
-import { noReplies, tokensOf, tokenSourceOf, type UsageEnd, type UsageTally } from "../../services/UsageMeter.ts"
+import { tokensOf, tokenSourceOf, type UsageEnd, type UsageTally } from "../../services/UsageMeter.ts"
+import type { StreamIdentity } from "../../services/UsageRecord.ts"
 
-/** A tally, and what the meter knows about it. */
-export interface Tally extends UsageTally {
+/**
+ * A tally, and what the meter knows about it. A class, as its fields lie side by side then: a checkpoint reads those of
+ * all running streams.
+ */
+export class Tally implements UsageTally {
   /** Number of the stream within this process, from 1. */
   readonly slot: number
+  readonly recordId: string
+  readonly startedAt: number
+  frames = 0
+  bytes = 0
+  chunks = 0
+  notices = 0
+  malformed = 0
+  ended = false
+  identity: StreamIdentity | undefined = undefined
+  workerTokens: number | undefined = undefined
+  promptTokens: number | undefined = undefined
+  replays = 0
+  heldMillis = 0
+  ttftMillis: number | undefined = undefined
   /** The identity has been written to the journal. */
-  identified: boolean
+  identified = false
   /** Bytes and replays at the last checkpoint: when they have moved, the counters have. */
-  savedBytes: number
-  savedReplays: number
-}
+  savedBytes = 0
+  savedReplays = 0
 
-export const makeTally = (slot: number, recordId: string, startedAt: number): Tally => ({
-  ...noReplies(),
-  slot,
-  recordId,
-  startedAt,
-  identity: undefined,
-  workerTokens: undefined,
-  promptTokens: undefined,
-  replays: 0,
-  heldMillis: 0,
-  ttftMillis: undefined,
-  identified: false,
-  savedBytes: 0,
-  savedReplays: 0
-})
+  constructor(slot: number, recordId: string, startedAt: number) {
+    this.slot = slot
+    this.recordId = recordId
+    this.startedAt = startedAt
+  }
+}
 
 /** The record of a stream that has ended at `endedAt` (milliseconds since the epoch). */
 export const closedRecord = (tally: UsageTally, end: UsageEnd, endedAt: number): JournalRecord => {

@@ -6,11 +6,11 @@ import type {
   UsageBalance,
   UsageBatch
 } from "../../services/UsageJournal.ts"
+import type { PackedCounts } from "./counts.ts"
 import type { Retention } from "./ledger.ts"
 import type { UsageGroup } from "./store.ts"
 
-/** What the thread of the journal is started with. */
-export interface ThreadOptions {
+export interface JournalFileOptions {
   readonly path: string
   readonly durability: "crash" | "power-loss"
   readonly retention: Retention
@@ -21,10 +21,17 @@ export interface ThreadOptions {
   readonly generation: number
 }
 
+/** What the thread of the journal is started with. */
+export interface ThreadOptions extends JournalFileOptions {
+  /** Shared memory of one cell: 1 from when a checkpoint is posted until it is written, else 0. */
+  readonly onItsWay: Int32Array
+}
+
 /** What is asked of the thread. `now`: wall clock, milliseconds since the epoch. */
 export type Command =
   | { readonly op: "begin" }
   | { readonly op: "commit"; readonly group: UsageGroup }
+  | { readonly op: "checkpoint"; readonly counts: PackedCounts }
   | { readonly op: "nextBatch"; readonly limit: number; readonly except?: string | undefined }
   | { readonly op: "settle"; readonly batchId: string; readonly settlement: Settlement }
   | { readonly op: "setAside" }
@@ -37,6 +44,12 @@ export interface Request {
   readonly now: number
   readonly command: Command
 }
+
+/**
+ * A checkpoint is answered by no message, which would wake the sidecar for nothing, but for this one: it was not written,
+ * or there is more to tell; a commit will be told.
+ */
+export const checkpointLost = "checkpoint lost"
 
 /** Words for the log, from the thread. */
 export interface Notice {
