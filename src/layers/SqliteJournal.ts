@@ -2,17 +2,17 @@ import { Clock, Deferred, Effect, Layer, type Scope } from "effect"
 import { hostname } from "node:os"
 import { extname } from "node:path"
 import { Worker } from "node:worker_threads"
-import type { PackedCounts } from "../internal/usage/counts.ts"
 import { type JournalBackend, makeFront } from "../internal/usage/front.ts"
 import { makeRecordIds } from "../internal/usage/recordId.ts"
-import {
-  type Answer,
-  checkpointLost,
-  type Command,
-  type JournalFileOptions,
-  type Reply,
-  type Request,
-  type ThreadOptions
+import type {
+  Answer,
+  Checkpoint,
+  CheckpointNews,
+  Command,
+  JournalFileOptions,
+  Reply,
+  Request,
+  ThreadOptions
 } from "../internal/usage/threadProtocol.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
@@ -39,7 +39,7 @@ const makeThread = Effect.fnUntraced(function*(options: Omit<JournalFileOptions,
   let asked = 0
   let worker: Worker | undefined
   const onItsWay = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
-  let lost: (() => void) | undefined
+  let lost: ((fault: JournalFault | undefined) => void) | undefined
 
   /** What a reply means, after its words for the log. */
   const answerOf = ({ notices, op, result }: Reply): Effect.Effect<Answer, JournalFault | JournalError> => {
@@ -64,9 +64,11 @@ const makeThread = Effect.fnUntraced(function*(options: Omit<JournalFileOptions,
   const stopped = (operation: string, detail: string) =>
     new JournalFault({ operation, reason: "stopped", detail: `the writer of the usage journal stopped: ${detail}` })
 
-  const checkpointFailed = (): void => {
+  const checkpointLost = (fault: JournalFault | undefined): void => {
+    const tell = lost
+    lost = undefined
     Atomics.store(onItsWay, 0, 0)
-    lost?.()
+    tell?.(fault)
   }
 
   /** One life of a thread; completes when it is over, with the reason. */
@@ -78,10 +80,15 @@ const makeThread = Effect.fnUntraced(function*(options: Omit<JournalFileOptions,
       // Node 22 calls its SQLite experimental, on stderr.
       execArgv: ["--disable-warning=ExperimentalWarning"]
     })
-    thread.on("message", (reply: Reply | typeof checkpointLost) => {
-      if (reply === checkpointLost) return checkpointFailed()
+    thread.on("message", (reply: Reply | CheckpointNews) => {
       sidecarId = reply.sidecarId
       generation = reply.generation
+      if ("fault" in reply) {
+        const { fault } = reply
+        return checkpointLost(
+          fault && new JournalFault({ operation: "checkpoint", reason: fault.reason, detail: fault.detail })
+        )
+      }
       const resume = waiting.get(reply.id)
       waiting.delete(reply.id)
       resume?.(answerOf(reply))
@@ -91,7 +98,7 @@ const makeThread = Effect.fnUntraced(function*(options: Omit<JournalFileOptions,
     worker = thread
     const reason = yield* Deferred.await(over)
     worker = undefined
-    if (Atomics.load(onItsWay, 0) === 1) checkpointFailed()
+    if (Atomics.load(onItsWay, 0) === 1) checkpointLost(stopped("checkpoint", reason))
     for (const [id, resume] of waiting) {
       waiting.delete(id)
       resume(Effect.fail(stopped("answer", reason)))
@@ -99,27 +106,24 @@ const makeThread = Effect.fnUntraced(function*(options: Omit<JournalFileOptions,
     return reason
   })
 
-  const post = (thread: Worker, command: Command): number => {
-    const request: Request = { id: ++asked, now: clock.currentTimeMillisUnsafe(), command }
-    thread.postMessage(request, [])
-    return request.id
-  }
-
   const ask = (command: Command): Effect.Effect<Answer, JournalFault | JournalError> =>
     Effect.callback<Answer, JournalFault | JournalError>((resume) => {
       const thread = worker
       if (thread === undefined) return resume(Effect.fail(stopped(command.op, "it is being started again")))
-      const id = post(thread, command)
+      const id = ++asked
+      const request: Request = { id, now: clock.currentTimeMillisUnsafe(), command }
       waiting.set(id, resume)
+      thread.postMessage(request, [])
       return Effect.sync(() => void waiting.delete(id))
     })
 
   /** One at a time: with a disk that hangs, the next one is a commit's, whose delay is noticed. */
-  const checkpoint = (counts: PackedCounts, onLost: () => void): boolean => {
+  const checkpoint: JournalBackend["checkpoint"] = (counts, onLost) => {
     if (worker === undefined || Atomics.load(onItsWay, 0) === 1) return false
     Atomics.store(onItsWay, 0, 1)
     lost = onLost
-    post(worker, { op: "checkpoint", counts })
+    const request: Checkpoint = { now: clock.currentTimeMillisUnsafe(), counts }
+    worker.postMessage(request, [])
     return true
   }
 

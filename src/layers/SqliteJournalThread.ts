@@ -5,16 +5,17 @@
 import { parentPort, workerData } from "node:worker_threads"
 import { makeJournalFile } from "../internal/usage/journalFile.ts"
 import { makeRecordIds } from "../internal/usage/recordId.ts"
-import { checkpointLost, type Request, type ThreadOptions } from "../internal/usage/threadProtocol.ts"
+import type { Checkpoint, Request, ThreadOptions } from "../internal/usage/threadProtocol.ts"
 
 const options: ThreadOptions = workerData
 const port = parentPort
 const file = makeJournalFile(options, makeRecordIds(Math.random))
 
-port?.on("message", (request: Request) => {
-  if (request.command.op === "checkpoint") {
-    if (file.checkpoint(request)) Atomics.store(options.onItsWay, 0, 0)
-    else port.postMessage(checkpointLost)
+port?.on("message", (request: Request | Checkpoint) => {
+  if ("counts" in request) {
+    const news = file.checkpoint(request)
+    if (news === undefined) Atomics.store(options.onItsWay, 0, 0)
+    else port.postMessage(news)
     return
   }
   port.postMessage(file.handle(request))

@@ -19,7 +19,7 @@ interface Disk {
   /** Rows of the largest group that came. */
   largest: number
   /** Tells that the checkpoint on its way was not written. */
-  lost: (() => void) | undefined
+  lost: ((fault: JournalFault | undefined) => void) | undefined
 }
 
 /** A journal over a disk with faults. */
@@ -165,7 +165,7 @@ describe("a journal whose disk fails", () => {
       disk.state = "full"
       journal.checkpoint(packed(counting(2)))
       assert.deepStrictEqual(journal.condition(), { _tag: "ok" })
-      disk.lost?.()
+      disk.lost?.(full)
       yield* TestClock.adjust("1 second")
       assert.strictEqual(journal.condition()._tag, "failing")
       assert.deepStrictEqual(saved(), [1])
@@ -175,13 +175,26 @@ describe("a journal whose disk fails", () => {
       assert.deepStrictEqual(saved(), [2])
     }))
 
+  test("tells a fault that only the checkpoint had, and that it is over", ({ disk, journal, saved }) =>
+    Effect.gen(function*() {
+      const figures = yield* UsageFigures
+      disk.state = "full"
+      journal.checkpoint(packed(counting(1)))
+      disk.state = "fine"
+      disk.lost?.(full)
+      yield* TestClock.adjust(20)
+      assert.deepStrictEqual([...figures.journalErrors], [["full", 1]])
+      assert.deepStrictEqual(journal.condition(), { _tag: "ok" })
+      assert.deepStrictEqual(saved(), [1])
+    }))
+
   test("puts no older counters in the place of newer ones", ({ disk, journal, saved }) =>
     Effect.gen(function*() {
       disk.state = "full"
       journal.checkpoint(packed(counting(1)))
       disk.state = "fine"
       journal.checkpoint(packed(counting(2)))
-      disk.lost?.()
+      disk.lost?.(undefined)
       yield* TestClock.adjust("1 second")
       assert.deepStrictEqual(saved(), [2])
     }))

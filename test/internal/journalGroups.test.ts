@@ -126,6 +126,24 @@ describe("the groups of a journal", () => {
       assert.deepStrictEqual(afterKill(), [["stream-1", "completed", 3], ["stream-2", "interrupted", 0]])
     }))
 
+  test("take away only the rows whose records they bring", ({ afterKill, end, groups, journal }) =>
+    Effect.gen(function*() {
+      const slots = Array.from({ length: 900 }, (_, index) => index + 1)
+      for (const slot of slots) journal.opened(stream(slot))
+      yield* TestClock.adjust(10 + pace)
+      const ends = yield* Effect.forEach(slots, (slot) => end(slot), { concurrency: "unbounded", discard: true })
+        .pipe(Effect.forkChild({ startImmediately: true }))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(ends)
+      const ending = groups.filter(({ closed }) => closed.length > 0)
+      for (const { closed, ended } of ending) {
+        assert.deepStrictEqual(ended.map((slot) => `stream-${slot}`), closed.map(({ record_id }) => record_id))
+      }
+      assert.isAbove(ending.length, 1)
+      assert.strictEqual(ending.reduce((sum, { ended }) => sum + ended.length, 0), 900)
+      assert.isTrue(afterKill().every(([, outcome]) => outcome === "completed"))
+    }))
+
   test("are made at once for an end that comes alone", ({ end, groups }) =>
     Effect.gen(function*() {
       for (let slot = 1; slot <= 3; slot++) {

@@ -28,9 +28,10 @@ export interface JournalBackend {
   readonly commit: (group: UsageGroup) => Effect.Effect<unknown, JournalFault>
   /**
    * Writes counters that have no company in a group, for less than a commit: nobody is told when it is done. `false`:
-   * not now. `lost` is called when it could not be done, before what was handed in later has an answer.
+   * not now. `lost`: hand them in by a commit; called when they were not written, with the fault if there was one, or when
+   * there is more to tell than that. Before what was handed in later has an answer.
    */
-  readonly checkpoint: (counts: PackedCounts, lost: () => void) => boolean
+  readonly checkpoint: (counts: PackedCounts, lost: (fault: JournalFault | undefined) => void) => boolean
   readonly nextBatch: (
     limit: number,
     except?: string | undefined
@@ -160,9 +161,16 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
     return pending.urgent() ? keepPace : Effect.andThen(within(urgent, lazyMillis), keepPace)
   })
 
+  /** Why a checkpoint was lost, and not told yet. */
+  let lostTo: JournalFault | undefined
   let attempt = 0
   const writer = Effect.gen(function*() {
     yield* dirty.await
+    if (lostTo !== undefined) {
+      const fault = lostTo
+      lostTo = undefined
+      yield* failed(fault)
+    }
     // As in `within`.
     yield* Effect.yieldNow
     yield* gather
@@ -199,7 +207,8 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
   }
 
   const checkpoint = (counts: PackedCounts): void => {
-    const lost = (): void => {
+    const lost = (fault: JournalFault | undefined): void => {
+      lostTo = fault
       pending.lostCounts(counts)
       commitSoon()
     }

@@ -3,7 +3,16 @@ import { type Beginning, type Ledger, makeLedger } from "./ledger.ts"
 import { faultOf } from "./sqliteFault.ts"
 import { inodeOf, lock, openToWrite, prepareFolder, setFileAside, Unusable } from "./sqliteFile.ts"
 import { makeSqliteStore } from "./sqliteStore.ts"
-import type { Answer, Command, JournalFileOptions, Notice, Reply, Request } from "./threadProtocol.ts"
+import type {
+  Answer,
+  Checkpoint,
+  CheckpointNews,
+  Command,
+  JournalFileOptions,
+  Notice,
+  Reply,
+  Request
+} from "./threadProtocol.ts"
 
 interface Opened {
   readonly db: DatabaseSync
@@ -85,9 +94,6 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
       case "commit":
         ledger.commit(command.group)
         return {}
-      case "checkpoint":
-        ledger.checkpoint(command.counts, now)
-        return {}
       case "nextBatch":
         return { batch: ledger.nextBatch(command.limit, now, command.except) }
       case "settle":
@@ -105,22 +111,17 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
   }
 
   /** A file that was moved or deleted under us is written no more: what comes next goes to the path's own file. */
-  const stillThere = (): boolean => opened === undefined || inodeOf(options.path) === opened.inode
+  const leaveLostFile = (): void => {
+    if (opened === undefined || inodeOf(options.path) === opened.inode) return
+    notices.push({ level: "error", text: `usage journal: ${options.path} was moved or deleted; a new one begins` })
+    close()
+  }
 
-  const attempt = ({ command, now }: Request): Reply["result"] => {
-    if (command.op === "stop") {
-      close()
-      held?.close()
-      held = undefined
-      return { _tag: "done", answer: {} }
-    }
+  const attempt = (now: number, work: (file: Opened) => Answer, look: () => void = () => {}): Reply["result"] => {
     try {
-      if (command.op === "balance" && !stillThere()) {
-        notices.push({ level: "error", text: `usage journal: ${options.path} was moved or deleted; a new one begins` })
-        close()
-      }
+      look()
       opened ??= open(now)
-      const answer = run(opened, command, now)
+      const answer = work(opened)
       strikes = 0
       return { _tag: "done", answer }
     } catch (error) {
@@ -132,15 +133,30 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
     }
   }
 
+  const perform = ({ command, now }: Request): Reply["result"] => {
+    if (command.op === "stop") {
+      close()
+      held?.close()
+      held = undefined
+      return { _tag: "done", answer: {} }
+    }
+    return attempt(now, (file) => run(file, command, now), command.op === "balance" ? leaveLostFile : undefined)
+  }
+
   return {
-    /** `false`: not written, or there is something that the next reply tells. Never throws. */
-    checkpoint: (request: Request): boolean => {
+    /** Writes counters; answers what must be told, if anything. Never throws. */
+    checkpoint: ({ counts, now }: Checkpoint): CheckpointNews | undefined => {
       const before = generation
-      return attempt(request)._tag === "done" && notices.length === 0 && generation === before
+      const result = attempt(now, ({ ledger }) => {
+        ledger.checkpoint(counts, now)
+        return {}
+      })
+      if (result._tag === "done" && notices.length === 0 && generation === before) return undefined
+      return { sidecarId, generation, fault: result._tag === "fault" ? result : undefined }
     },
     /** Does what is asked, or nothing of it. Never throws. */
     handle: (request: Request): Reply => {
-      const result = attempt(request)
+      const result = perform(request)
       const reply = { id: request.id, op: request.command.op, sidecarId, generation, notices, result }
       notices = []
       return reply

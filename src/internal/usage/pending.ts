@@ -6,6 +6,14 @@ import type { UsageGroup } from "./store.ts"
 /** Records in one group: large enough for a good rate, small enough to be posted without a pause of the event loop. */
 const groupLimit = 500
 
+/** An end, and the slot of the open row that goes with it, where one has been written. */
+interface Ending {
+  readonly record: JournalRecord
+  readonly slot: number | undefined
+}
+
+const recordOf = ({ record }: Ending): JournalRecord => record
+
 /**
  * What waits for the next commit. When the journal cannot be written for long, records beyond `limit` are merged here as
  * the journal itself would merge them, so that a full disk cannot fill the memory.
@@ -18,9 +26,9 @@ export const makePending = (options: {
   const opened = new Map<number, OpenStream>()
   const written = new Set<number>()
   const limit = Math.max(options.limit, 2 * groupLimit)
-  let ended: Array<number> = []
-  let closed: Array<JournalRecord> = []
+  let closed: Array<Ending> = []
   let merged = new Map<string, JournalRecord>()
+  let mergedSlots: Array<number> = []
   let counts: PackedCounts | undefined
   let sequence = 0
   let inFlight: UsageGroup | undefined
@@ -28,21 +36,28 @@ export const makePending = (options: {
   let done = 0
 
   const mergeOldest = (now: number): void => {
-    for (const record of closed.splice(0, Math.ceil(limit / 10))) {
+    for (const { record, slot } of closed.splice(0, Math.ceil(limit / 10))) {
+      if (slot !== undefined) mergedSlots.push(slot)
       const key = mergeKey(record)
       const into = merged.get(key)
       merged.set(key, into === undefined ? startMerge(record, options.recordId(now)) : merge(into, record))
     }
   }
 
-  const takeClosed = (): ReadonlyArray<JournalRecord> => {
-    const taken = [...merged.values(), ...closed.splice(0, groupLimit)]
+  /** Open rows leave the file in the group that brings their record: a kill between two groups loses neither. */
+  const takeClosed = (): Pick<UsageGroup, "closed" | "ended"> => {
+    const taken = closed.splice(0, groupLimit)
+    const ended = mergedSlots
+    for (const { slot } of taken) {
+      if (slot !== undefined) ended.push(slot)
+    }
+    const records = [...merged.values(), ...taken.map(recordOf)]
     merged = new Map()
-    return taken
+    mergedSlots = []
+    return { closed: records, ended }
   }
 
-  const isEmpty = (): boolean =>
-    opened.size === 0 && ended.length === 0 && closed.length === 0 && merged.size === 0 && counts === undefined
+  const isEmpty = (): boolean => opened.size === 0 && closed.length === 0 && merged.size === 0 && counts === undefined
 
   return {
     /** The identity is read when the group is made: it may become known until then. */
@@ -52,7 +67,7 @@ export const makePending = (options: {
     counts: (next: PackedCounts): void => {
       counts = next
     },
-    /** Counters that were written beside the groups and got lost: they come back unless newer ones are there. */
+    /** Counters that went beside the groups and may be lost: they come back unless newer ones are there. */
     lostCounts: (lost: PackedCounts): void => {
       if (inFlight?.counts === undefined) counts ??= lost
     },
@@ -61,8 +76,7 @@ export const makePending = (options: {
     /** Answers the number of this end; it is committed when {@link committed} has reached it. */
     close: (slot: number, record: JournalRecord, now: number): number => {
       opened.delete(slot)
-      if (written.delete(slot)) ended.push(slot)
-      closed.push(record)
+      closed.push({ record, slot: written.delete(slot) ? slot : undefined })
       if (closed.length > limit) mergeOldest(now)
       return ++accepted
     },
@@ -83,13 +97,11 @@ export const makePending = (options: {
           startedAt,
           identity
         })),
-        ended,
-        closed: takeClosed(),
+        ...takeClosed(),
         counts
       }
       for (const slot of opened.keys()) written.add(slot)
       opened.clear()
-      ended = []
       counts = undefined
       return inFlight
     },
@@ -104,7 +116,7 @@ export const makePending = (options: {
     urgent: (): boolean => inFlight !== undefined || closed.length > 0 || merged.size > 0 || counts !== undefined,
     /** Streams and tokens that are only in memory. */
     unsaved: (): Sum => {
-      const parts = [sumOf(closed), sumOf(merged.values()), sumOf(inFlight?.closed ?? [])]
+      const parts = [sumOf(closed.map(recordOf)), sumOf(merged.values()), sumOf(inFlight?.closed ?? [])]
       return {
         records: parts.reduce((sum, part) => sum + part.records, 0),
         tokens: parts.reduce((sum, part) => sum + part.tokens, 0)

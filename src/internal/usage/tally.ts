@@ -25,7 +25,7 @@ export class Tally implements UsageTally {
   ttftMillis: number | undefined = undefined
   /** The identity has been written to the journal. */
   identified = false
-  /** Bytes and replays at the last checkpoint: when they have moved, the counters have. */
+  /** Bytes and replays when they were last handed to the journal: when they have moved since, the counters have. */
   savedBytes = 0
   savedReplays = 0
 

@@ -23,7 +23,7 @@ export interface JournalFileOptions {
 
 /** What the thread of the journal is started with. */
 export interface ThreadOptions extends JournalFileOptions {
-  /** Shared memory of one cell: 1 from when a checkpoint is posted until it is written, else 0. */
+  /** Shared memory of one cell: 1 from when a checkpoint is posted until it is written, or known to be lost; else 0. */
   readonly onItsWay: Int32Array
 }
 
@@ -31,7 +31,6 @@ export interface ThreadOptions extends JournalFileOptions {
 export type Command =
   | { readonly op: "begin" }
   | { readonly op: "commit"; readonly group: UsageGroup }
-  | { readonly op: "checkpoint"; readonly counts: PackedCounts }
   | { readonly op: "nextBatch"; readonly limit: number; readonly except?: string | undefined }
   | { readonly op: "settle"; readonly batchId: string; readonly settlement: Settlement }
   | { readonly op: "setAside" }
@@ -45,11 +44,18 @@ export interface Request {
   readonly command: Command
 }
 
-/**
- * A checkpoint is answered by no message, which would wake the sidecar for nothing, but for this one: it was not written,
- * or there is more to tell; a commit will be told.
- */
-export const checkpointLost = "checkpoint lost"
+/** Counters to be written. It has no answer when that is done, which would wake the sidecar for nothing. */
+export interface Checkpoint {
+  readonly now: number
+  readonly counts: PackedCounts
+}
+
+/** What is told of a checkpoint that was not written, or with news: a commit must follow, and its reply has the words. */
+export interface CheckpointNews {
+  readonly sidecarId: string
+  readonly generation: number
+  readonly fault: { readonly reason: JournalFaultReason; readonly detail: string } | undefined
+}
 
 /** Words for the log, from the thread. */
 export interface Notice {
