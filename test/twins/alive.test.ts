@@ -86,7 +86,8 @@ twin({
     await old.received(1)
     await stage.worker.goAway(at)
     await stage.worker.connections(2)
-    await stage.status("Connected")
+    // The status may still be that of before: until the new connection is proved, a stream is refused.
+    await stage.figure("sidecar_worker_reconnects_total", 1)
     await served(stage, "new")
     at.tokens(1)
     at.finish()
@@ -100,7 +101,8 @@ twin({
       sidecar_requests_success_total: 2,
       sidecar_requests_failed_total: 0,
       // A worker that leaves in good order is no error.
-      sidecar_worker_connection_errors_total: 0
+      sidecar_worker_connection_errors_total: 0,
+      sidecar_worker_reconnects_total: 1
     }
   },
   really: ({ log }) => expect(log.filter((line) => line.startsWith("warn"))).toEqual([])
