@@ -36,12 +36,12 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Lay
           tally.identified = tally.identity !== undefined
           journal.opened(tally)
         }
-        if (tally.bytes !== tally.savedBytes || tally.replays !== tally.savedReplays) {
-          tally.savedBytes = tally.bytes
-          tally.savedReplays = tally.replays
+        if (tally.bytes !== tally.handedBytes || tally.replays !== tally.handedReplays) {
+          tally.handedBytes = tally.bytes
+          tally.handedReplays = tally.replays
           moved = true
         }
-        if (tally.savedBytes + tally.savedReplays > 0) packer.add(tally)
+        if (tally.handedBytes + tally.handedReplays > 0) packer.add(tally)
       }
       const counts = packer.take()
       if (moved) journal.checkpoint(counts)

@@ -26,8 +26,8 @@ export class Tally implements UsageTally {
   /** The identity has been written to the journal. */
   identified = false
   /** Bytes and replays when they were last handed to the journal: when they have moved since, the counters have. */
-  savedBytes = 0
-  savedReplays = 0
+  handedBytes = 0
+  handedReplays = 0
 
   constructor(slot: number, recordId: string, startedAt: number) {
     this.slot = slot

@@ -10,6 +10,7 @@ import type { PackedCounts } from "./counts.ts"
 import type { Retention } from "./ledger.ts"
 import type { UsageGroup } from "./store.ts"
 
+/** What the file of a journal is opened with. */
 export interface JournalFileOptions {
   readonly path: string
   readonly durability: "crash" | "power-loss"
