@@ -4,8 +4,10 @@ import { socketWatch } from "../internal/connection/socketWatch.ts"
 import { connect, type Connected } from "../internal/grpcJs/grpcJsConnect.ts"
 import { identity } from "../internal/grpcJs/grpcJsMessages.ts"
 import { toGrpcJs } from "../internal/grpcJs/grpcJsMetadata.ts"
+import { type SessionWatch, watchSession } from "../internal/grpcJs/grpcJsSession.ts"
 import { endUnsent } from "../internal/grpcJs/grpcJsStatus.ts"
 import { type GrpcJsCallOwner, GrpcJsWorkerCall } from "../internal/grpcJs/grpcJsWorkerCall.ts"
+import { lifeSign } from "../internal/http2/lifeSign.ts"
 import { socketPath } from "../internal/wire/socketAddress.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import type { CallStart, WorkerCall } from "../services/Wire.ts"
@@ -14,21 +16,28 @@ import { LinkError, WorkerChannel, type WorkerLink } from "../services/WorkerCha
 /** A longer deadline makes grpc-js throw from a timer; nobody waits for a year. */
 const MAX_TIMEOUT_MILLIS = 365 * 24 * 3600 * 1000
 
+/** The code of a GOAWAY that is no complaint (RFC 9113 §7). */
+const NO_ERROR = 0
+
 /** A call that could not be opened. */
 const unsent: WorkerCall = { write: () => true, halfClose: () => {}, resume: () => {}, cancel: () => {} }
 
 /** Completes when the channel leaves READY; from then on the client opens nothing and reconnects to nothing. */
-const watchGone = ({ alive, client }: Connected, path: string): Deferred.Deferred<LinkError> => {
+const watchGone = ({ alive, client }: Connected, watch: SessionWatch, path: string) => {
   const gone = Deferred.makeUnsafe<LinkError>()
+  let goingAway = false
   client.getChannel().watchConnectivityState(grpc.connectivityState.READY, Number.POSITIVE_INFINITY, () => {
-    const error = alive()
-      ? new LinkError({ fault: "GoingAway", detail: "worker said GOAWAY" })
-      : new LinkError({ fault: "LinkBroken", detail: `connection to ${path} closed` })
+    const said = watch.goAway()
+    goingAway = alive() && (said === undefined || said.code === NO_ERROR)
+    const error = new LinkError({
+      fault: goingAway ? "GoingAway" : "LinkBroken",
+      detail: said?.detail ?? (goingAway ? "worker said GOAWAY" : `connection to ${path} closed`)
+    })
     Deferred.doneUnsafe(gone, Exit.succeed(error))
     // Not within grpc-js's own change of state. Running calls go on.
     queueMicrotask(() => client.close())
   })
-  return gone
+  return { gone, isGoingAway: () => goingAway }
 }
 
 const start = (client: grpc.Client, { metadata, path, timeoutMillis }: CallStart) => {
@@ -46,9 +55,11 @@ const start = (client: grpc.Client, { metadata, path, timeoutMillis }: CallStart
 const makeLink = (path: string, maxMessageBytes: number): Effect.Effect<WorkerLink, LinkError, Scope.Scope> =>
   Effect.gen(function*() {
     const connected = yield* connect(path, maxMessageBytes)
-    const gone = watchGone(connected, path)
+    const watch = yield* watchSession
+    const { gone, isGoingAway } = watchGone(connected, watch, path)
     let heard = 0
     let openCalls = 0
+    let ping: Effect.Effect<void> | undefined
     const owner: GrpcJsCallOwner = {
       maxMessageBytes,
       heard: () => {
@@ -60,7 +71,7 @@ const makeLink = (path: string, maxMessageBytes: number): Effect.Effect<WorkerLi
     }
     return {
       open: (call, listener) => {
-        const stream = Deferred.isDoneUnsafe(gone) ? undefined : start(connected.client, call)
+        const stream = Deferred.isDoneUnsafe(gone) ? undefined : watch.watching(() => start(connected.client, call))
         if (stream === undefined) {
           listener.onEnd(endUnsent)
           return unsent
@@ -69,8 +80,14 @@ const makeLink = (path: string, maxMessageBytes: number): Effect.Effect<WorkerLi
         return new GrpcJsWorkerCall(stream, call.encoding, listener, owner)
       },
       gone: Deferred.await(gone),
+      isGoingAway,
       timesHeard: () => heard,
-      openCalls: () => openCalls
+      openCalls: () => openCalls,
+      get ping() {
+        const session = watch.session()
+        if (session !== undefined) ping ??= lifeSign(session, () => heard)
+        return ping
+      }
     }
   })
 

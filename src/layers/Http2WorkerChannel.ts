@@ -2,7 +2,9 @@ import { Deferred, Effect, Exit, Layer, type Scope } from "effect"
 import * as http2 from "node:http2"
 import * as net from "node:net"
 import { socketWatch } from "../internal/connection/socketWatch.ts"
+import { goAwayWords } from "../internal/http2/http2Status.ts"
 import { type CallOwner, Http2WorkerCall } from "../internal/http2/http2WorkerCall.ts"
+import { lifeSign } from "../internal/http2/lifeSign.ts"
 import { connectFault, pathFault, socketPath } from "../internal/wire/socketAddress.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { LinkError, WorkerChannel, type WorkerLink } from "../services/WorkerChannel.ts"
@@ -76,7 +78,12 @@ const makeLink = (path: string, maxMessageBytes: number) =>
     const leave = (fault: "LinkBroken" | "GoingAway", detail: string) => {
       Deferred.doneUnsafe(gone, Exit.succeed(new LinkError({ fault, detail })))
     }
-    session.on("goaway", (code) => leave("GoingAway", `worker said GOAWAY with code ${code}`))
+    let goingAway = false
+    session.on("goaway", (code, _lastStreamId, data) => {
+      // `node:http2` closes the session behind any other code.
+      goingAway ||= code === http2.constants.NGHTTP2_NO_ERROR
+      leave(goingAway ? "GoingAway" : "LinkBroken", goAwayWords(code, data))
+    })
     session.on("close", () => leave("LinkBroken", `connection to ${path} closed`))
 
     const calls = new Set<Http2WorkerCall>()
@@ -96,8 +103,10 @@ const makeLink = (path: string, maxMessageBytes: number) =>
     const link: WorkerLink = {
       open: (start, listener) => new Http2WorkerCall(session, start, listener, owner),
       gone: Deferred.await(gone),
+      isGoingAway: () => goingAway,
       timesHeard: () => heard,
-      openCalls: () => calls.size
+      openCalls: () => calls.size,
+      ping: lifeSign(session, () => heard)
     }
     return link
   })

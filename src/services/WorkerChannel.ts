@@ -7,7 +7,8 @@ import type { CallStart, ReplyListener, WorkerCall } from "./Wire.ts"
  * - `SocketMissing` (ENOENT), `ConnectionRefused` (a stale socket file: nobody listens), `PermissionDenied` (EACCES),
  *   `NotASocket`, `PathTooLong` (over 107 bytes): found before a byte was exchanged;
  * - `NotGrpc`: somebody answers, but not gRPC; `DialTimeout`: accepted and never answered;
- * - `LinkBroken`: the transport closed or failed; `GoingAway`: the worker sent GOAWAY.
+ * - `LinkBroken`: the transport closed or failed, GOAWAY with an error among it; `GoingAway`: the worker sent GOAWAY
+ *   NO_ERROR, which means "a new connection, please" (RFC 9113 §6.8).
  */
 export const LinkFault = Schema.Literals([
   "SocketMissing",
@@ -41,10 +42,27 @@ export interface WorkerLink {
   readonly open: (start: CallStart, listener: ReplyListener) => WorkerCall
   /** Waits until the link takes no new calls: broken, or going away (then running calls may still finish). */
   readonly gone: Effect.Effect<LinkError>
+  /**
+   * The worker has said GOAWAY NO_ERROR on this link. From then on a call that it ends UNAVAILABLE has lost its worker.
+   * True no later than {@link gone} completes, and before the end of a call that came behind the GOAWAY is told.
+   */
+  readonly isGoingAway: () => boolean
   /** How often something came from the worker on any call: while this grows, it lives. */
   readonly timesHeard: () => number
-  /** Calls that are open now. */
+  /** Calls that are open now; one that was cancelled is not. */
   readonly openCalls: () => number
+  /**
+   * Asks the worker's transport, not its program, for a sign of life: an HTTP/2 PING (RFC 9113 §6.7), or another frame
+   * that has to be acknowledged. Completes when the acknowledgement came, also when the worker has not a thread left for
+   * a call; waits for ever when the worker is frozen or the link is gone, so the time limit is the caller's. Interrupting
+   * it stops the waiting only.
+   *
+   * It may be asked at the pace of health checks for as long as a call is open: to keep within what servers tolerate
+   * (C-core answers its fifth PING without data of its own with GOAWAY "too_many_pings") is the implementation's part.
+   *
+   * `undefined`: this link cannot ask. Read it when it is needed, not once: it may become possible with the first call.
+   */
+  readonly ping: Effect.Effect<void> | undefined
 }
 
 /**

@@ -49,6 +49,8 @@ export interface LinkHost {
   readonly serve: (call: ScriptedCall) => void
   readonly record: (what: string, detail?: string, call?: number) => void
   readonly recordCall: (call: RecordedCall) => void
+  /** Waits while the process is stopped, and answers a PING then: no thread of the worker's is needed for that. */
+  readonly acknowledge: Effect.Effect<void>
 }
 
 /** The sidecar asks each few seconds: too often for a trace, and always the same. */
@@ -204,8 +206,17 @@ export class ScriptedLink implements WorkerLink {
   readonly calls = new Set<ScriptedCall>()
   readonly #gone = Deferred.makeUnsafe<LinkError>()
   readonly gone: Effect.Effect<LinkError> = Deferred.await(this.#gone)
+  /** Never completes once the transport is gone. */
+  readonly ping: Effect.Effect<void> = Effect.suspend(() =>
+    this.#broken ? Effect.never : Effect.andThen(
+      this.host.acknowledge,
+      Effect.suspend(() => this.#broken ? Effect.never : Effect.void)
+    )
+  )
   #heard = 0
   #left = false
+  #broken = false
+  #goingAway = false
 
   constructor(host: LinkHost) {
     this.host = host
@@ -228,6 +239,8 @@ export class ScriptedLink implements WorkerLink {
 
   readonly openCalls = (): number => this.calls.size
 
+  readonly isGoingAway = (): boolean => this.#goingAway
+
   heard(): void {
     this.#heard++
   }
@@ -239,11 +252,13 @@ export class ScriptedLink implements WorkerLink {
   /** No new calls from now on; the running ones go on. */
   leave(fault: "LinkBroken" | "GoingAway", detail: string): void {
     this.#left = true
+    this.#goingAway ||= fault === "GoingAway"
     Deferred.doneUnsafe(this.#gone, Effect.succeed(new LinkError({ fault, detail })))
   }
 
   /** The transport is gone, and with it every call. */
   break(detail: string): void {
+    this.#broken = true
     this.leave("LinkBroken", detail)
     for (const call of Array.from(this.calls)) call.breakOff(detail)
   }

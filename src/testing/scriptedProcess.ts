@@ -53,6 +53,8 @@ export class ScriptedProcess implements LinkHost {
   readonly record: LinkHost["record"] = (what, detail, call) => this.#world.record(what, detail, call)
   readonly recordCall = (call: RecordedCall): void => this.#world.recordCall(call)
 
+  readonly acknowledge: Effect.Effect<void> = Effect.suspend(() => this.running.await)
+
   /** A transport, once the process greets. Its scope is the sidecar's end of it. */
   readonly connect: Effect.Effect<ScriptedLink, never, Scope.Scope> = Effect.suspend(() =>
     this.greets.await.pipe(

@@ -474,6 +474,20 @@ export const workerChannelSuite = (name: string, subject: WorkerChannelSubject):
         assert.strictEqual(replies.messages.all.length, 6)
       }).pipe(Effect.scoped))
 
+    it.live("takes GOAWAY with an error for a broken link", () =>
+      Effect.gen(function*() {
+        const { link, worker } = yield* linked()
+        const { replies } = openCall(link)
+        const seen = yield* wait(worker.nextCall())
+        seen.send(...tokens(1))
+        yield* wait(replies.messages.count(1, "a token"))
+        seen.goaway(11)
+        assert.strictEqual((yield* link.gone).fault, "LinkBroken")
+        assert.isFalse(link.isGoingAway())
+        const end = yield* wait(replies.end)
+        assert.deepStrictEqual([end.reason, end.status.code], ["transport", Code.UNAVAILABLE])
+      }).pipe(Effect.scoped))
+
     it.live("never reconnects by itself", () =>
       Effect.gen(function*() {
         const { channel, link, worker } = yield* linkedAlone()

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, type Scope } from "effect"
+import { Effect, Option, type Scope } from "effect"
 import { frame } from "../../src/internal/wire/frames.ts"
 import { Code } from "../../src/services/Status.ts"
 import type { WorkerLink } from "../../src/services/WorkerChannel.ts"
@@ -21,6 +21,10 @@ export interface LinkBench {
   readonly die: Effect.Effect<void>
   /** GOAWAY on the connection of this call. */
   readonly goAway: (call: PeerCall) => Effect.Effect<void>
+  /** The worker's process stands still: SIGSTOP. */
+  readonly freeze: Effect.Effect<void>
+  /** And goes on: SIGCONT. */
+  readonly thaw: Effect.Effect<void>
 }
 
 const wait = <A>(promise: Promise<A>): Effect.Effect<A> => Effect.promise(() => promise)
@@ -126,14 +130,53 @@ export const workerLinkContract = (name: string, open: Effect.Effect<LinkBench, 
         const peer = yield* wait(nextCall())
         peer.send(...tokens(1))
         yield* wait(replies.messages.count(1, "a token"))
+        assert.isFalse(link.isGoingAway())
         yield* goAway(peer)
         assert.strictEqual((yield* link.gone).fault, "GoingAway")
+        assert.isTrue(link.isGoingAway())
         assert.strictEqual((yield* wait(begin(link).replies.end)).reason, "refused")
         peer.send(...tokens(2, 1))
         peer.end(Code.OK, "")
         const end = yield* wait(replies.end)
         assert.deepStrictEqual([end.reason, end.status.code], ["status", Code.OK])
         assert.strictEqual(replies.messages.all.length, 3)
+      }).pipe(Effect.scoped))
+
+    it.live("knows that a worker is leaving when it ends a call behind its GOAWAY", () =>
+      Effect.gen(function*() {
+        const { goAway, link, nextCall } = yield* open
+        const { replies } = begin(link)
+        const peer = yield* wait(nextCall())
+        peer.send(...tokens(1))
+        yield* wait(replies.messages.count(1, "a token"))
+        yield* goAway(peer)
+        peer.end(Code.UNAVAILABLE, "Cancelling all calls")
+        const { reason, status } = yield* wait(replies.end)
+        assert.deepStrictEqual([reason, status.code, status.message], [
+          "status",
+          Code.UNAVAILABLE,
+          "Cancelling all calls"
+        ])
+        assert.isTrue(link.isGoingAway())
+      }).pipe(Effect.scoped))
+
+    it.live("asks for a sign of life as often as wanted, and a worker that stands still gives none", () =>
+      Effect.gen(function*() {
+        const { freeze, link, nextCall, thaw } = yield* open
+        const { call, replies } = begin(link)
+        const peer = yield* wait(nextCall())
+        assert.isDefined(link.ping)
+        const ping = link.ping ?? Effect.never
+        const asked = Effect.timeoutOption(ping, 5000).pipe(Effect.map(Option.isSome))
+        for (let n = 0; n < 12; n++) assert.isTrue(yield* asked)
+        yield* freeze
+        assert.isTrue(Option.isNone(yield* Effect.timeoutOption(ping, 100)))
+        yield* thaw
+        assert.isTrue(yield* asked)
+        assert.isFalse(replies.ended)
+        call.cancel()
+        assert.strictEqual(link.openCalls(), 0)
+        yield* wait(peer.cancelled)
       }).pipe(Effect.scoped))
   })
 }

@@ -45,7 +45,9 @@ const overSocket = (
         return peer
       },
       die: Effect.promise(() => worker.kill()),
-      goAway: (peer) => Effect.sync(() => calls.get(peer)?.goaway(0))
+      goAway: (peer) => Effect.sync(() => calls.get(peer)?.goaway(0)),
+      freeze: Effect.sync(() => worker.signal("SIGSTOP")),
+      thaw: Effect.sync(() => worker.signal("SIGCONT"))
     }
   })
 
@@ -76,7 +78,9 @@ const scripted: Effect.Effect<LinkBench, unknown, Scope.Scope> = Effect.gen(func
     link: yield* channel.dial,
     nextCall: () => calls.take(),
     die: worker.perform(Timeline.Action.Die()),
-    goAway: () => worker.perform(Timeline.Action.GoAway())
+    goAway: () => worker.perform(Timeline.Action.GoAway()),
+    freeze: worker.perform(Timeline.Action.Hang()),
+    thaw: worker.perform(Timeline.Action.Wake())
   }
 })
 

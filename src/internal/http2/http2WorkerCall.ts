@@ -126,6 +126,7 @@ export class Http2WorkerCall implements WorkerCall {
     if (this.#over) return
     this.#over = true
     this.#backlog.clear()
+    this.#owner.closed(this)
     if (this.#stream !== undefined && !this.#stream.destroyed) this.#stream.close(CANCEL)
   }
 
