@@ -48,7 +48,10 @@ const feed = Effect.gen(function*() {
 
 NodeRuntime.runMain(
   Effect.scoped(feed).pipe(
-    Effect.provide(S.JournalMeter.layer.pipe(Layer.provide(S.SqliteJournal.layer), Layer.provide(S.PromMetrics.layer))),
-    Effect.provide(S.TomlConfig.layer)
+    Effect.provide(S.JournalMeter.layer.pipe(
+      Layer.provide(S.SqliteJournal.layer),
+      Layer.provide(S.PromMetrics.layer),
+      Layer.provideMerge(S.TomlConfig.layer)
+    ))
   )
 )

@@ -6,7 +6,7 @@
  *
  * In a project of yours the import is `from "cy-llm-sidecar/testing"`.
  */
-import { Console, Effect, Random } from "effect"
+import { Console, Effect, Layer, Random } from "effect"
 import { TestClock } from "effect/testing"
 import { Answer, ScriptedGateway, Simulation } from "../src/testing.ts"
 
@@ -47,8 +47,7 @@ const story = Effect.gen(function*() {
 
 const program: Effect.Effect<void> = story.pipe(
   Effect.scoped,
-  Effect.provide(world),
-  Effect.provide(TestClock.layer()),
+  Effect.provide(Layer.provideMerge(world, TestClock.layer())),
   // Retry hints are spread by chance; a seed makes that repeatable, too.
   Random.withSeed("outage")
 )

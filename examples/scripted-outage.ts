@@ -12,7 +12,7 @@ const timeline = `
 const program = Effect.gen(function*() {
   const [address] = yield* Simulation.addresses
   yield* Console.log(`sidecar on ${address}; the outage begins in 20 seconds`)
-  yield* Effect.never
+  return yield* Effect.never
 })
 
 program.pipe(

@@ -56,9 +56,7 @@ const get = (url: string): Effect.Effect<{ readonly status: number; readonly bod
 const until = <A>(url: string, what: string, accept: (answer: { status: number; body: string }) => A | undefined) =>
   get(url).pipe(
     Effect.map(accept),
-    Effect.flatMap((found) =>
-      found === undefined ? Effect.fail(new DemoFailed({ message: `${what} (${url})` })) : Effect.succeed(found)
-    ),
+    Effect.filterOrFail((found) => found !== undefined, () => new DemoFailed({ message: `${what} (${url})` })),
     Effect.retry({ schedule: Schedule.max([Schedule.spaced("50 millis"), Schedule.during(WAIT_MILLIS)]) })
   )
 

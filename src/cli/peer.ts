@@ -58,7 +58,7 @@ export const reachable = (address: string): string => {
 const usage = (message: string): CliExit => new CliExit({ code: ExitCode.usage, message })
 
 const readablePem = (flag: string, file: Option.Option<string>): Effect.Effect<string | undefined, CliExit> => {
-  if (Option.isNone(file)) return Effect.succeed(undefined)
+  if (Option.isNone(file)) return Effect.undefined
   return Effect.try({
     try: () => {
       fs.accessSync(file.value, fs.constants.R_OK)

@@ -1,4 +1,4 @@
-import { Effect, Option, Queue, Stream } from "effect"
+import { Effect, Layer, Option, Queue, Stream } from "effect"
 import { Command, Flag } from "effect/cli"
 import { version } from "../internal/version.ts"
 import * as Logging from "../layers/Logging.ts"
@@ -123,7 +123,10 @@ export const worker = Command.make("worker", flags, (given) =>
       )
       return yield* Effect.never
     })
-    yield* serving.pipe(Effect.scoped, Effect.provide(StandIn.layer(options)), Effect.provide(Logging.layerWith()))
+    return yield* serving.pipe(
+      Effect.scoped,
+      Effect.provide(Layer.provideMerge(StandIn.layer(options), Logging.layerWith()))
+    )
   })).pipe(
     Command.withDescription("Run a stand-in worker that answers with canned text, for trying things out")
   )

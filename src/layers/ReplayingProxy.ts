@@ -80,14 +80,12 @@ const makeBreaker = Effect.fnUntraced(function*(
       Effect.map((opening) => {
         if (opening === "succeeded") watchful = false
       }),
-      Effect.catch(({ reason }) =>
-        Effect.fail(
-          new E.CircuitOpen({
-            retryAfterMillis: reason._tag === "CircuitOpen"
-              ? Duration.toMillis(reason.retryAfter)
-              : PROBING_RETRY_MILLIS
-          })
-        )
+      Effect.mapError(({ reason }) =>
+        new E.CircuitOpen({
+          retryAfterMillis: reason._tag === "CircuitOpen"
+            ? Duration.toMillis(reason.retryAfter)
+            : PROBING_RETRY_MILLIS
+        })
       )
     )
   /** Why a new stream is not even admitted; a stream that loses a race for the one probe is told by {@link guard}. */

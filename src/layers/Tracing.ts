@@ -119,6 +119,7 @@ const makeExporter = Effect.fnUntraced(function*(
       })
     )
   })
+  // @effect-diagnostics-next-line returnEffectInGen:off
   return flush
 })
 

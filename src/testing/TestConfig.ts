@@ -6,7 +6,7 @@ export type Overrides = { readonly [S in keyof Settings]?: Partial<Settings[S]> 
 
 /** The settings with all defaults of design §8, except for `overrides`. Throws when a value is out of range. */
 export const make = (overrides: Overrides = {}): Settings =>
-  Schema.decodeUnknownSync(Settings)({
+  Schema.decodeSync(Settings)({
     server: {},
     health: {},
     reload: {},

@@ -44,7 +44,7 @@ const makeWorld = (): World => ({
 })
 
 const settings = (overrides: { readonly port?: number; readonly host?: string; readonly uds?: string } = {}) =>
-  Schema.decodeUnknownSync(Settings)({
+  Schema.decodeSync(Settings)({
     server: { worker_uds: overrides.uds ?? "unix:///var/run/secret-folder/cy_worker.sock" },
     observability: { metrics_port: overrides.port ?? 0, metrics_host: overrides.host ?? "127.0.0.1" }
   })

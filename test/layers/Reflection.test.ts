@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { loadSync, type MethodDefinition } from "@grpc/proto-loader"
-import { Effect, Fiber } from "effect"
+import { Effect, Fiber, Layer } from "effect"
 import { createRequire } from "node:module"
 import * as descriptor from "protobufjs/ext/descriptor/index.js"
 import * as SidecarRoutesLayer from "../../src/layers/SidecarRoutes.ts"
@@ -34,7 +34,7 @@ const ask = (version: "v1" | "v1alpha", requests: ReadonlyArray<object>) =>
     for (const request of requests) call.send(method.requestSerialize(request))
     const status = yield* complete(routes.get(method.path)!, call.halfClose())
     return { status, answers: call.replies.map((reply) => method.responseDeserialize(Buffer.from(reply))) }
-  }).pipe(Effect.provide(SidecarRoutesLayer.layer), Effect.provide(new World().layer()))
+  }).pipe(Effect.provide(Layer.provideMerge(SidecarRoutesLayer.layer, new World().layer())))
 
 const filesOf = (answer: Answer | undefined) =>
   (answer?.fileDescriptorResponse?.fileDescriptorProto ?? []).map((bytes) =>
@@ -110,7 +110,7 @@ describe.each(["v1", "v1alpha"] as const)("reflection %s", (version) => {
       yield* Fiber.join(fiber)
       assert.strictEqual(call.replies.length, 3)
       assert.strictEqual(call.ended?.code, Code.OK)
-    }).pipe(Effect.provide(SidecarRoutesLayer.layer), Effect.provide(new World().layer())))
+    }).pipe(Effect.provide(Layer.provideMerge(SidecarRoutesLayer.layer, new World().layer()))))
 
   it.effect("fails a call whose bytes are not a request", () =>
     Effect.gen(function*() {
@@ -118,5 +118,5 @@ describe.each(["v1", "v1alpha"] as const)("reflection %s", (version) => {
       const path = definitionOf(version).path
       const status = yield* complete(routes.get(path)!, new FakeCall(path).send(Uint8Array.of(0xff, 0xff)).halfClose())
       assert.strictEqual(status.code, Code.INTERNAL)
-    }).pipe(Effect.provide(SidecarRoutesLayer.layer), Effect.provide(new World().layer())))
+    }).pipe(Effect.provide(Layer.provideMerge(SidecarRoutesLayer.layer, new World().layer()))))
 })

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import * as healthPackage from "grpc-health-check"
 import { gzipSync } from "node:zlib"
@@ -25,8 +25,7 @@ const withRoutes = <E>(
 ) => {
   const world = new World()
   return SidecarRoutes.use((routes) => run(world, routes)).pipe(
-    Effect.provide(SidecarRoutesLayer.layer),
-    Effect.provide(world.layer(settings(changes)))
+    Effect.provide(Layer.provideMerge(SidecarRoutesLayer.layer, world.layer(settings(changes))))
   )
 }
 

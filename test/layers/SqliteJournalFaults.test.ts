@@ -43,10 +43,7 @@ const refusal = (path: string) =>
 
 /** Looks again every few milliseconds: for what another thread does. */
 const until = <A, E>(look: Effect.Effect<A, E>, wanted: (value: A) => boolean): Effect.Effect<A, E> =>
-  Effect.flatMap(
-    look,
-    (value) => wanted(value) ? Effect.succeed(value) : Effect.andThen(Effect.sleep(5), until(look, wanted))
-  )
+  Effect.filterOrElse(look, wanted, () => Effect.andThen(Effect.sleep(5), until(look, wanted)))
 
 const batchOf = (journal: UsageJournal["Service"]) =>
   Effect.map(journal.nextBatch(1000), (batch) => batch?.records ?? [])

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Random } from "effect"
+import { Effect, Layer, Random } from "effect"
 import { TestClock } from "effect/testing"
 import { LinkFault } from "../../src/services/WorkerChannel.ts"
 import { WorkerConnection } from "../../src/services/WorkerConnection.ts"
@@ -78,8 +78,10 @@ const story = (seed: number, watch = seed % 3 !== 0) =>
     assert.deepStrictEqual(states.slice(-told.length), told)
     return worker
   }).pipe(
-    Effect.provide(world({ watch, answer: Answer.tokens({ tokens: 40, every: "500 millis" }) })),
-    Effect.provide(TestClock.layer()),
+    Effect.provide(Layer.provideMerge(
+      world({ watch, answer: Answer.tokens({ tokens: 40, every: "500 millis" }) }),
+      TestClock.layer()
+    )),
     Random.withSeed(`connection ${seed}`)
   )
 

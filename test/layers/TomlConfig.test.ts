@@ -1,6 +1,6 @@
 import { NodeFileSystem, NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FileSystem, Logger, PlatformError, Runtime } from "effect"
+import { Effect, FileSystem, Layer, Logger, PlatformError, Runtime } from "effect"
 import { Command } from "effect/cli"
 import { TestConsole } from "effect/testing"
 import { check, printSettings } from "../../src/cli/check.ts"
@@ -141,8 +141,10 @@ describe("the layers", () => {
         logged.push(message)
       })
       const config = yield* SidecarConfig.pipe(
-        Effect.provide(TomlConfig.layerWith({ cwd, env: { SIDECAR_BIND_ADR: "x", SIDECAR_METRICS_PORT: "0" } })),
-        Effect.provide(Logger.layer([logger]))
+        Effect.provide(Layer.provideMerge(
+          TomlConfig.layerWith({ cwd, env: { SIDECAR_BIND_ADR: "x", SIDECAR_METRICS_PORT: "0" } }),
+          Logger.layer([logger])
+        ))
       )
       assert.strictEqual(config.observability.metrics_port, 0)
       assert.deepStrictEqual(logged.flat(), [

@@ -117,7 +117,7 @@ const traced = (endpoint: string | undefined) =>
   Tracing.layer.pipe(
     Layer.provide(Layer.succeed(
       SidecarConfig,
-      Schema.decodeUnknownSync(Settings)({
+      Schema.decodeSync(Settings)({
         observability: endpoint === undefined ? {} : { otlp_endpoint: endpoint }
       })
     ))
@@ -233,7 +233,7 @@ describe("Tracing", () => {
         yield* Deferred.await(warned)
         status = 200
         tracer.start(sampledParent).end(tally({ workerTokens: 2 }), completed)
-      }).pipe(Effect.provide(traced(url)), Effect.provide(Logger.layer([logger])))
+      }).pipe(Effect.provide(Layer.provideMerge(traced(url), Logger.layer([logger]))))
       yield* Queue.take(requests)
       const spans = spansOf(yield* Queue.take(requests))
       assert.strictEqual(attributes(spans[0])["gen_ai.usage.output_tokens"], "2")

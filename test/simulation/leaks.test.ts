@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Logger, Random } from "effect"
+import { Effect, Exit, Layer, Logger, Random } from "effect"
 import { InferenceProxy, UsageJournal, WorkerConnection } from "../../src/index.ts"
 import { Answer, ScriptedGateway, ScriptedWorker, Simulation, Timeline } from "../../src/testing.ts"
 import { Chance } from "./explorer/chance.ts"
@@ -79,14 +79,15 @@ describe("After 10,000 streams and 100 outages", () => {
     const exit = time.run(
       history.pipe(
         Effect.scoped,
-        Effect.provide(Simulation.layer({
-          worker: { answer: Answer.tokens({ tokens: 10, every: 300 }) },
-          config: {
-            server: { slow_reader_timeout_secs: 10, stream_idle_timeout_secs: 20 },
-            reload: { hold_on_disconnect_secs: 10 }
-          }
-        })),
-        Effect.provide(Logger.layer([])),
+        Effect.provide(
+          Simulation.layer({
+            worker: { answer: Answer.tokens({ tokens: 10, every: 300 }) },
+            config: {
+              server: { slow_reader_timeout_secs: 10, stream_idle_timeout_secs: 20 },
+              reload: { hold_on_disconnect_secs: 10 }
+            }
+          }).pipe(Layer.provideMerge(Logger.layer([])))
+        ),
         Random.withSeed("leaks")
       )
     )

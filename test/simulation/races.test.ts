@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Logger, Random } from "effect"
+import { Effect, Exit, Layer, Logger, Random } from "effect"
 import { InferenceProxy, Metrics } from "../../src/index.ts"
 import { Answer, ScriptedGateway, ScriptedWorker, Simulation, Timeline } from "../../src/testing.ts"
 import { Chance } from "./explorer/chance.ts"
@@ -14,8 +14,7 @@ const onBusyMachine = <A>(
   const time = new VirtualTime(new Chance(seed, 0), { stall: 0.2, shuffle: true, yields: 0.2, earlyTimers: true })
   const exit = time.run(
     Effect.andThen(Simulation.connected, story).pipe(
-      Effect.provide(Simulation.layer(options)),
-      Effect.provide(Logger.layer([])),
+      Effect.provide(Layer.provideMerge(Simulation.layer(options), Logger.layer([]))),
       Random.withSeed(String(seed))
     )
   )

@@ -79,7 +79,7 @@ export interface MeteringOptions {
 export const configLayer = (metering: MeteringOptions): Layer.Layer<SidecarConfig> =>
   Layer.effect(
     SidecarConfig,
-    Schema.decodeUnknownEffect(Settings)({
+    Schema.decodeEffect(Settings)({
       server: {},
       health: {},
       reload: {},

@@ -9,7 +9,7 @@ import { WorkerConnection, type WorkerHealth, WorkerState } from "../../src/serv
 
 /** The settings with all defaults, or with some sections' keys replaced. */
 export const settings = (changes: { readonly [section: string]: Readonly<Record<string, unknown>> } = {}): Settings =>
-  Schema.decodeUnknownSync(Settings)({
+  Schema.decodeSync(Settings)({
     server: {},
     health: {},
     reload: {},

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Random } from "effect"
+import { Effect, Layer, Random } from "effect"
 import { TestClock } from "effect/testing"
 import { Code } from "../../src/services/Status.ts"
 import { Answer, Messages, Recorder, ScriptedGateway, ScriptedWorker, Simulation, Timeline } from "../../src/testing.ts"
@@ -58,14 +58,15 @@ describe("Simulation", () => {
         return (yield* Recorder.Recorder).format()
       }).pipe(
         Effect.scoped,
-        Effect.provide(Simulation.layer({
-          worker: {
-            timeline: "at 500ms: break links\nat 900ms: die\nat 60s: come back",
-            answer: Answer.tokens({ tokens: 30 }),
-            jitter: Effect.flatMap(Random.nextIntBetween(0, 40), (millis) => Effect.sleep(millis))
-          }
-        })),
-        Effect.provide(TestClock.layer()),
+        Effect.provide(
+          Simulation.layer({
+            worker: {
+              timeline: "at 500ms: break links\nat 900ms: die\nat 60s: come back",
+              answer: Answer.tokens({ tokens: 30 }),
+              jitter: Effect.flatMap(Random.nextIntBetween(0, 40), (millis) => Effect.sleep(millis))
+            }
+          }).pipe(Layer.provideMerge(TestClock.layer()))
+        ),
         Random.withSeed(seed)
       )
     return Effect.gen(function*() {

@@ -7,6 +7,9 @@ import { packageFile } from "../packageFile.ts"
 /** The packaged proto file. */
 export const protoPath = fileURLToPath(packageFile("proto/ai_service.proto"))
 
+// A float of protobuf may be NaN or infinite, and a worker's message is shown as it is.
+// @effect-diagnostics schemaNumber:off
+
 /** `cy.llm.StreamPredictRequest`, as the contract's own messages are read and written by name. */
 export const PredictRequest = Schema.Struct({
   model_id: Schema.String,

@@ -113,7 +113,7 @@ const isOwn = (peeked: Peeked, limit: number): Effect.Effect<boolean> => {
     : Effect.succeed(peeked.message)
   return message.pipe(
     Effect.map((message) => commandOf(message)?.startsWith(OWN) === true),
-    Effect.catch(() => Effect.succeed(false))
+    Effect.orElseSucceed(() => false)
   )
 }
 

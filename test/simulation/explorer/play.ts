@@ -1,4 +1,4 @@
-import { Effect, Exit, Logger, Random } from "effect"
+import { Effect, Exit, Layer, Logger, Random } from "effect"
 import {
   InferenceProxy,
   MetricReadings,
@@ -473,8 +473,7 @@ export const play = (plan: Plan): Played => {
         openLinks = links
       }).pipe(
         Effect.scoped,
-        Effect.provide(world),
-        Effect.provide(Logger.layer([])),
+        Effect.provide(Layer.provideMerge(world, Logger.layer([]))),
         Random.withSeed(String(plan.seed))
       )
     )
