@@ -1,11 +1,66 @@
-import { defineConfig } from "vitest/config"
+import { availableParallelism } from "node:os"
+import { configDefaults, defineConfig } from "vitest/config"
 
-export default defineConfig({
+/** Real sockets, real processes, foreign peers, files and threads: these wait for other processes and share the machine. */
+const wire = [
+  "test/cli/**/*.test.ts",
+  "test/conformance/**/*.test.ts",
+  "test/twins/**/*.test.ts",
+  "test/wire/**/*.test.ts",
+  "test/layers/SqliteJournal*.test.ts",
+  "test/layers/tornJournal.test.ts",
+  "test/mutations/**/*.test.ts"
+]
+
+/** What measures memory, or wants the machine for itself: one file at a time, when all others are done. */
+const alone = ["test/wire/backpressure.test.ts"]
+
+/** Files with a long form (`test/support/run/soak.ts`). */
+const soak = [
+  "test/layers/BillingReporter.test.ts",
+  "test/layers/SupervisedConnection.random.test.ts",
+  "test/mutations/**/*.test.ts",
+  "test/conformance/ccore.test.ts",
+  "test/simulation/explorer.test.ts",
+  "test/wire/usageCrash.test.ts"
+]
+
+/** The daemon that these run is built once before them. */
+const withProgram = { globalSetup: ["test/support/run/program.ts"] }
+
+export default defineConfig(({ mode }) => ({
   test: {
-    include: ["test/**/*.test.ts"],
     // Real processes and sockets: a hung test is told by its name; no test relies on this limit to pass.
     testTimeout: 60_000,
     hookTimeout: 60_000,
-    coverage: { provider: "v8", include: ["src/**"], reporter: ["text-summary", "lcov"] }
+    maxWorkers: availableParallelism(),
+    coverage: { provider: "v8", include: ["src/**"], reporter: ["text-summary", "lcov"] },
+    projects: mode === "soak"
+      ? [{ extends: true, test: { name: "soak", include: soak, env: { SOAK: "1" }, ...withProgram } }]
+      : [
+        {
+          extends: true,
+          test: {
+            name: "fast",
+            include: ["test/**/*.test.ts"],
+            exclude: [...configDefaults.exclude, ...wire, ...alone],
+            // Pure code on virtual time: its files may share their modules.
+            isolate: false
+          }
+        },
+        {
+          extends: true,
+          test: {
+            name: "wire",
+            include: wire,
+            exclude: [...configDefaults.exclude, ...alone],
+            ...withProgram
+          }
+        },
+        {
+          extends: true,
+          test: { name: "alone", include: alone, fileParallelism: false, sequence: { groupOrder: 1 }, ...withProgram }
+        }
+      ]
   }
-})
+}))

@@ -1,10 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest"
-import { expectBalanced, Lab } from "../support/lab.ts"
+import { expectBalanced, Lab, moved } from "../support/lab.ts"
+import { soak } from "../support/run/soak.ts"
 import { wires } from "../support/sidecar.ts"
-import { type Call, calls, type Outcome, python, PythonWorker, storm, withoutPython } from "./python.ts"
+import { type Call, calls, type Outcome, python, PythonWorker, storm, trailing, withoutPython } from "./python.ts"
 
 /** Seconds of the cancel storm. Its 1600 resets are more than nghttp2 forgives by itself in that time (1264). */
-const STORM_SECONDS = Number(process.env["CONFORMANCE_STORM_SECONDS"] ?? 8)
+const STORM_SECONDS = soak(30, 8)
 
 describe.skipIf(python === undefined).each(wires)(`C-core on both sides of the %s wire${withoutPython}`, (wire) => {
   let lab: Lab
@@ -42,6 +43,7 @@ describe.skipIf(python === undefined).each(wires)(`C-core on both sides of the %
     const plan = { tokens: 500, end: false, code: 8, details: "显存不足 100%\nout of memory" }
     const [outcome] = await run({ plan, read_ms: 1 })
     expect(outcome).toMatchObject({ code: 8, tokens: 500, in_order: true, details: plan.details })
+    expect(trailing(outcome!, "cy-reason")).toBeUndefined()
   })
 
   it("carries messages of 8 MiB both ways", async () => {
@@ -77,7 +79,9 @@ describe.skipIf(python === undefined).each(wires)(`C-core on both sides of the %
 
   it("keeps a deadline, tells it to the worker and cancels there", async () => {
     const [outcome] = await run({ plan: { mark: "late", tokens: 2, hang: true }, deadline: 1 })
+    // C-core ends its call at the deadline by itself.
     expect(outcome).toMatchObject({ code: 4, tokens: 2 })
+    expect([undefined, "deadline"]).toContain(trailing(outcome!, "cy-reason"))
     const { remaining } = await worker.told("call", "late")
     expect(remaining).toBeGreaterThan(0)
     expect(remaining).toBeLessThanOrEqual(1)
@@ -97,10 +101,10 @@ describe.skipIf(python === undefined).each(wires)(`C-core on both sides of the %
       { plan: { code: 5, end: false, details: "unknown model" } },
       { plan: { code: 13, end: false, details: "engine" } }
     )
-    expect(outcomes.map(({ code, details }) => [code, details])).toEqual([
-      [3, "prompt too long"],
-      [5, "unknown model"],
-      [13, "engine"]
+    expect(outcomes.map((outcome) => [outcome.code, outcome.details, trailing(outcome, "cy-reason")])).toEqual([
+      [3, "prompt too long", undefined],
+      [5, "unknown model", undefined],
+      [13, "engine", undefined]
     ])
   })
 
@@ -113,7 +117,8 @@ describe.skipIf(python === undefined).each(wires)(`C-core on both sides of the %
     const outcomes = await run(neighbour, neighbour, poison(6000), poison(7600), poison(9000), poison(12_000))
     expect(outcomes.slice(0, 2)).toMatchObject([{ code: 0, tokens: 60 }, { code: 0, tokens: 60 }])
     expect(outcomes[2]!.code).toBe(0)
-    expect(outcomes.slice(3).map(({ code }) => code)).toEqual([8, 8, 8])
+    expect(outcomes.slice(3).map((outcome) => [outcome.code, trailing(outcome, "cy-reason")]))
+      .toEqual([7600, 9000, 12_000].map(() => [8, "metadata_too_large"]))
   })
 
   it("cuts trailers that would break the gateway's connection, and the neighbours live", async () => {
@@ -126,6 +131,7 @@ describe.skipIf(python === undefined).each(wires)(`C-core on both sides of the %
     )
     expect([outcomes[0], outcomes[3]]).toMatchObject([{ code: 0, tokens: 60 }, { code: 0, tokens: 60 }])
     expect(outcomes[1]).toMatchObject({ code: 13, tokens: 1 })
+    expect(trailing(outcomes[1]!, "cy-reason")).toBeUndefined()
     expect("显存不足".repeat(250)).toContain(outcomes[1]!.details.slice(0, 100))
     expect(outcomes[2]).toMatchObject({ code: 0, tokens: 1 })
   })
@@ -141,12 +147,17 @@ describe.skipIf(python === undefined).each(wires)(`C-core on both sides of the %
   }, 90_000)
 
   it("tells worker_lost when the worker is killed, and serves with the next one", async () => {
+    const before = await lab.sidecar.metrics()
     const running = run({ plan: { mark: "killed", tokens: 10_000, gap_ms: 5 } })
-    await worker.told("call", "killed")
-    await lab.sidecar.figures("tokens flow", (figures) => figures.get("sidecar_active_connections") === 1)
+    await lab.sidecar.figures(
+      "tokens flow",
+      (figures) => moved(before, figures, "sidecar_tokens_processed_total") > 0
+    )
     await worker.kill()
     const [outcome] = await running
-    expect(outcome!.code).toBe(14)
+    expect([outcome!.code, trailing(outcome!, "cy-reason")]).toEqual([14, "worker_lost"])
+    expect(outcome!.tokens).toBeGreaterThan(0)
+    expect(trailing(outcome!, "cy-chunks-delivered")).toBe(String(outcome!.tokens))
     worker = await PythonWorker.start(lab.socketPath)
     await lab.sidecar.connected()
     expect((await run({ plan: { tokens: 5 } }))[0]).toMatchObject({ code: 0, tokens: 5 })

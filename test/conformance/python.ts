@@ -55,6 +55,10 @@ export interface Outcome {
   readonly sha: string
 }
 
+/** The first trailer of that name. */
+export const trailing = (outcome: Outcome, name: string): string | undefined =>
+  outcome.trailing.find(([key]) => key === name)?.[1]
+
 export interface Storm {
   readonly innocents: ReadonlyArray<Outcome>
   readonly cancelled: number

@@ -5,6 +5,7 @@ import { LinkFault } from "../../src/services/WorkerChannel.ts"
 import { WorkerConnection } from "../../src/services/WorkerConnection.ts"
 import { Answer, ScriptedWorker, Timeline } from "../../src/testing.ts"
 import { openCall, settle, Told, world } from "../support/connectionWorld.ts"
+import { soak } from "../support/run/soak.ts"
 
 const { Action } = Timeline
 
@@ -86,7 +87,7 @@ const story = (seed: number, watch = seed % 3 !== 0) =>
   )
 
 describe("SupervisedConnection, in random trouble", () => {
-  const SEEDS = 100
+  const SEEDS = soak(100, 30)
   it.effect.each(Array.from({ length: SEEDS / 10 }, (_, n) => n * 10))(
     "keeps its promises and is Connected when all is well again (seeds from %d)",
     (from) =>

@@ -3,6 +3,7 @@ import { Clock, Effect, Exit, Latch } from "effect"
 import { execFile } from "node:child_process"
 import { join } from "node:path"
 import { promisify } from "node:util"
+import { soak } from "../support/run/soak.ts"
 import { Chance } from "./explorer/chance.ts"
 import { draw } from "./explorer/draw.ts"
 import { explore } from "./explorer/explore.ts"
@@ -12,8 +13,10 @@ import { check } from "./explorer/rules.ts"
 import { shrink } from "./explorer/shrink.ts"
 import { Deadlock, HotLoop, type Machine, VirtualTime } from "./explorer/virtualTime.ts"
 
-/** `npm run simulate -- --runs 2000` has more. */
-const RUNS = 200
+/** `npm run simulate -- --runs 20000` has more. */
+const RUNS = soak(2000, 100)
+/** Each run takes some milliseconds. */
+const PATIENCE = 300_000
 
 const calm: Machine = { stall: 0, shuffle: false, yields: 0, earlyTimers: false }
 const wild: Machine = { stall: 0.3, shuffle: true, yields: 0.05, earlyTimers: true }
@@ -30,7 +33,7 @@ describe("The explorer", () => {
     assert.isAbove(streams, 10 * RUNS)
     assert.isAbove(outages, RUNS)
     assert.isAbove(virtualMillis, 60_000 * RUNS)
-  })
+  }, PATIENCE)
 
   it("gives the same trace for the same seed, and another one for another", () => {
     const trace = (seed: number) => play(draw(seed)).evidence?.trace ?? ""

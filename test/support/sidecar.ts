@@ -3,7 +3,7 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { createInterface } from "node:readline"
 import { deferred, eventually, Recorder } from "./events.ts"
-import { nodeBinary, root } from "./node.ts"
+import { daemon, nodeBinary } from "./node.ts"
 
 /** Which of the two wires the daemon runs on (`SIDECAR_WIRE`). */
 export type WireName = "http2" | "grpc-js"
@@ -57,7 +57,7 @@ process.once("exit", () => {
   for (const child of running) child.kill("SIGKILL")
 })
 
-/** The daemon, as an operator starts it: `node src/main.ts` with settings from the environment. */
+/** The daemon, as an operator starts it, with settings from the environment. */
 export class Sidecar {
   readonly folder: string
   readonly wire: WireName
@@ -74,7 +74,7 @@ export class Sidecar {
     if (options.toml !== undefined) fs.writeFileSync(path.join(folder, "sidecar.toml"), options.toml)
     const exited = deferred<SidecarExit>()
     this.exited = exited.promise
-    this.#child = spawn(nodeBinary, [path.join(root, "src/main.ts"), ...args], {
+    this.#child = spawn(nodeBinary, [daemon, ...args], {
       cwd: folder,
       stdio: ["ignore", "pipe", "pipe"],
       ...(options.uid === undefined ? {} : { uid: options.uid }),

@@ -5,6 +5,7 @@ import { BillingServer } from "../support/billingServer.ts"
 import type { GatewayCall } from "../support/gateway.ts"
 import { Lab } from "../support/lab.ts"
 import { endOfStream, request, token, tokens } from "../support/protobuf.ts"
+import { soak } from "../support/run/soak.ts"
 import { seeded } from "../support/seeded.ts"
 import type { WorkerSideCall } from "../support/testWorker.ts"
 
@@ -18,7 +19,7 @@ const checkpoint = 250
 /** What "one commit" and the scheduling of a busy machine may add to the age of a count. Milliseconds. */
 const allowance = 500
 
-const kills = 50
+const kills = soak(50, 10)
 /** Sidecars side by side, each killed again and again. */
 const lanes = 5
 /** Streams of each life that end before the kill, and streams that run when it comes. */
