@@ -274,7 +274,7 @@ describe("BillingReporter", () => {
     return Effect.gen(function*() {
       const meter = yield* UsageMeter
       const journal = yield* UsageJournal
-      const step = 20
+      const step = 60
       let tokens = 0
       let streams = 0
       let most = 0
