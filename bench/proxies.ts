@@ -1,10 +1,11 @@
 /** The proxies that run side by side: each a process of its own in front of the same worker. */
 import { type ChildProcess, spawn } from "node:child_process"
-import { existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, openSync, readFileSync } from "node:fs"
 import * as net from "node:net"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { otherMain, programOf, sidecarMain } from "./build.ts"
+import { foreign, type ForeignName, isForeign } from "./foreign.ts"
 import type { Ask, Told } from "./instrument.ts"
 import { type Address, Load } from "./load.ts"
 import { childrenOf, has, pinned, PROXY_CORE } from "./machine.ts"
@@ -19,7 +20,7 @@ export type ProxyName =
   | "sidecar-other"
   | "grpc-js"
   | "splice"
-  | "nginx"
+  | ForeignName
   | "journal"
   | "nothing"
 
@@ -49,7 +50,7 @@ const beside: ReadonlyArray<ProxyName> = ["journal", "nothing"]
 
 /** Why a proxy cannot take part, if so. */
 export const missing = (name: ProxyName): string | undefined => {
-  if (name === "nginx") return has("nginx") ? undefined : "nginx is not installed"
+  if (isForeign(name)) return has(name) ? undefined : `${name} is not installed`
   if (name === "sidecar-other") return existsSync(otherMain) ? undefined : "BENCH_OTHER names no program"
   if (name.startsWith("sidecar")) return existsSync(sidecarMain) ? undefined : `${sidecarMain} is not there`
   return undefined
@@ -64,45 +65,16 @@ const freePort = (): Promise<number> =>
     })
   })
 
-const nginxConfig = (dir: string, port: number, socket: string): string => `
-${process.getuid?.() === 0 ? "user root;" : ""}
-daemon off;
-worker_processes 1;
-pid ${dir}/nginx.pid;
-error_log ${dir}/nginx-error.log warn;
-events { worker_connections 4096; }
-http {
-  access_log ${dir}/nginx-access.log;
-  client_body_temp_path ${dir}/nginx-body;
-  proxy_temp_path ${dir}/nginx-proxy;
-  fastcgi_temp_path ${dir}/nginx-fastcgi;
-  uwsgi_temp_path ${dir}/nginx-uwsgi;
-  scgi_temp_path ${dir}/nginx-scgi;
-  keepalive_requests 10000000;
-  upstream worker { server unix:${socket}; keepalive 64; keepalive_requests 10000000; }
-  server {
-    listen 127.0.0.1:${port} http2 backlog=4096;
-    http2_max_concurrent_streams 4096;
-    client_max_body_size 0;
-    location / { grpc_pass grpc://worker; grpc_read_timeout 3600s; grpc_send_timeout 3600s; }
-  }
-}
-`
-
 const commandOf = (name: ProxyName, place: Place, port: number, dir: string): readonly [string, Array<string>] => {
   const preload = place.instrument
     ? ["--import", programOf("instrument")]
     : []
+  if (isForeign(name)) return foreign[name]({ dir, port, socket: place.socket })
   switch (name) {
     case "grpc-js":
       return [process.execPath, [...preload, programOf("grpcjs-passthrough"), String(port), place.socket]]
     case "splice":
       return [process.execPath, [...preload, programOf("http2-splice"), String(port), place.socket]]
-    case "nginx": {
-      const file = join(dir, "nginx.conf")
-      writeFileSync(file, nginxConfig(dir, port, place.socket))
-      return ["nginx", ["-c", file, "-e", join(dir, "nginx-error.log")]]
-    }
     case "nothing":
       return [process.execPath, [...preload, programOf("nothing")]]
     case "journal":
@@ -154,7 +126,7 @@ export const start = async (name: ProxyName, place: Place): Promise<Proxy> => {
   const spawned = performance.now()
   const child = spawn(command, args, {
     cwd: dir,
-    stdio: ["ignore", output, output, ...(name === "nginx" ? [] : ["ipc" as const])],
+    stdio: ["ignore", output, output, ...(isForeign(name) ? [] : ["ipc" as const])],
     env: {
       ...process.env,
       NODE_ENV: "production",
@@ -171,8 +143,8 @@ export const start = async (name: ProxyName, place: Place): Promise<Proxy> => {
   const address = beside.includes(name) ? { path: place.socket } : { port }
   while (!(await probe(address))) {
     if (child.exitCode !== null || performance.now() - spawned > 20_000) {
-      // A killed nginx master would leave its worker behind.
-      child.kill(name === "nginx" ? "SIGTERM" : "SIGKILL")
+      // A killed master would leave its worker behind.
+      child.kill(isForeign(name) ? "SIGTERM" : "SIGKILL")
       const lines = readFileSync(log, "utf8").split("\n").slice(-12)
       throw new Error(`${name} does not serve; its last words:\n${lines.join("\n")}`)
     }

@@ -34,6 +34,8 @@ const BASELINES: ReadonlyArray<ProxyName> = [
   "grpc-js",
   "splice",
   "nginx",
+  "haproxy",
+  "nghttpx",
   "sidecar-other",
   "sidecar-unmetered",
   "sidecar-uncounted"
@@ -67,26 +69,39 @@ export const costTable = (unit: string, rounds: Rounds<Cost>): string => {
   )
 }
 
-/** One figure held against its budget (at most). */
-export interface Verdict {
+/** The most that a figure may be: what it must hold, and what it should. */
+export interface Budget {
+  readonly must?: number | undefined
+  readonly aim?: number | undefined
+}
+
+/** One figure held against its budget. */
+export interface Verdict extends Budget {
   readonly figure: string
   readonly value: number
-  readonly budget: number
   readonly unit: string
 }
 
-export const met = (verdict: Verdict): boolean => verdict.value <= verdict.budget
+/** Whether a figure holds what it must. */
+export const met = ({ must, value }: Verdict): boolean => must === undefined || value <= must
 
-export const verdictLine = (verdict: Verdict): string =>
-  `${met(verdict) ? "met " : "OVER"}  ${verdict.figure}: ${
-    show(verdict.value)
-  } ${verdict.unit} (budget ${verdict.budget})`
+const judged = (value: number, limit: number | undefined): string =>
+  limit === undefined ? "" : value <= limit ? `${limit}` : `${limit}, missed`
 
-/** The sidecar's CPU against each baseline's, for every sidecar that ran. */
+/** All figures with what they must be and what they should be. */
+export const verdictTable = (verdicts: ReadonlyArray<Verdict>): string =>
+  table(
+    ["figure", "measured", "unit", "must", "aim"],
+    verdicts.map((
+      { aim, figure, must, unit, value }
+    ) => [figure, show(value), unit, judged(value, must), judged(value, aim)])
+  )
+
+/** The sidecar's CPU against each baseline's. */
 export const costVerdicts = (
   figure: string,
   rounds: Rounds<Cost>,
-  budgets: Partial<Record<ProxyName, number>>,
+  budgets: Partial<Record<ProxyName, Budget>>,
   subject: ProxyName = "sidecar"
 ): ReadonlyArray<Verdict> =>
   BASELINES.flatMap((baseline) => {
@@ -94,5 +109,5 @@ export const costVerdicts = (
     const value = ratio(rounds, subject, baseline)
     return budget === undefined || value === undefined
       ? []
-      : [{ figure, value, budget, unit: `× ${baseline}` }]
+      : [{ figure, value, ...budget, unit: `× ${baseline}` }]
   })

@@ -44,9 +44,15 @@ const endless = async (proxy: Proxy, streams: number, plan: Plan, timing: Timing
   return cost
 }
 
+/** Tokens a second of {@link paced}, however many streams share them: ten in each millisecond. */
+export const PACED_RATE = 10_000
+
+/** 10,000 tokens a second over so many streams, ten tokens in each millisecond: CPU per token. */
+export const pacedOver = (streams: number) => (proxy: Proxy, timing: Timing): Promise<Cost> =>
+  endless(proxy, streams, { kind: "paced", rate: PACED_RATE / streams }, timing)
+
 /** 200 streams of 50 tokens a second, ten streams' tokens each millisecond: CPU per token. */
-export const paced = (proxy: Proxy, timing: Timing): Promise<Cost> =>
-  endless(proxy, 200, { kind: "paced", rate: 50 }, timing)
+export const paced = pacedOver(200)
 
 /** The same with a token each 100 µs: every token wakes the proxy, and what is measured is mostly the kernel. */
 export const spread = (proxy: Proxy, timing: Timing): Promise<Cost> =>
@@ -123,7 +129,38 @@ export interface Memory {
   readonly sent: number
   readonly idle: number
   readonly paced: number
+  /** After each of {@link CHURNS} times {@link CHURN_STREAMS} one-token streams and ten seconds of rest. */
+  readonly churned: ReadonlyArray<number>
   readonly stalled: number
+}
+
+/** Short streams between two looks at what stays of them. */
+const CHURN_STREAMS = 100_000
+const CHURNS = 3
+const CHURN_REST_MILLIS = 10_000
+
+/** So many one-token streams, 64 at a time; then a rest. */
+const churn = async (proxy: Proxy): Promise<number> => {
+  const load = await Load.connect(proxy.address)
+  await new Promise<void>((resolve) => {
+    let started = 0
+    let ended = 0
+    const next = (): void => {
+      started += 1
+      load.start({ kind: "short", tokens: 1, gapMillis: 0 }, {
+        onEnd: () => {
+          ended += 1
+          if (ended === CHURN_STREAMS) resolve()
+          else if (started < CHURN_STREAMS) next()
+        }
+      })
+    }
+    for (let i = 0; i < 64; i++) next()
+  })
+  if (load.broken > 0) throw new Error(`${proxy.name}: ${load.broken} of ${CHURN_STREAMS} short streams broke`)
+  await load.close()
+  await sleep(CHURN_REST_MILLIS)
+  return rssMiB(proxy.pids)
 }
 
 const peakRss = async (proxy: Proxy, seconds: number): Promise<number> => {
@@ -135,7 +172,7 @@ const peakRss = async (proxy: Proxy, seconds: number): Promise<number> => {
   return peak
 }
 
-/** Idle, with 200 paced streams, and with 1000 readers that stopped while the worker goes on: the peak of each. */
+/** Idle, with 200 paced streams, after short ones, and with 1000 readers that stopped while the worker goes on. */
 export const rss = async (proxy: Proxy, timing: Timing): Promise<Memory> => {
   await sleep(2000)
   const idle = rssMiB(proxy.pids)
@@ -143,13 +180,14 @@ export const rss = async (proxy: Proxy, timing: Timing): Promise<Memory> => {
   for (let i = 0; i < 200; i++) flowing.start({ kind: "paced", rate: 50 })
   const paced = await peakRss(proxy, 2 * timing.seconds)
   await flowing.close()
-  await sleep(500)
+  const churned: Array<number> = []
+  for (let i = 0; i < CHURNS; i++) churned.push(await churn(proxy))
   const stuck = await Load.connect(proxy.address, { stalled: true })
   for (let i = 0; i < 1000; i++) stuck.start({ kind: "burst" })
   const stalled = await peakRss(proxy, 4 * timing.seconds)
   const sent = (stuck.tokens * TOKEN_BYTES) / 1024 / 1024
   await stuck.close()
-  return { idle, paced, stalled, sent }
+  return { idle, paced, churned, stalled, sent }
 }
 
 /**
