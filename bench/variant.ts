@@ -39,6 +39,8 @@ const deafMeter = Layer.succeed(S.UsageMeter, {
     identity: undefined,
     workerTokens: undefined,
     promptTokens: undefined,
+    doubtedTokens: undefined,
+    doubtedPrompt: undefined,
     replays: 0,
     heldMillis: 0,
     ttftMillis: undefined

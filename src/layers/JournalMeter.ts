@@ -4,12 +4,19 @@ import { makeRecordIds } from "../internal/usage/recordId.ts"
 import { closedRecord, Tally } from "../internal/usage/tally.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { UsageJournal } from "../services/UsageJournal.ts"
-import { tokensOf, UsageMeter } from "../services/UsageMeter.ts"
+import { mostTokens, tokensOf, UsageMeter, type UsageTally } from "../services/UsageMeter.ts"
 
 /** How often counts go to the journal: 250 ms later they are there, with the 10 ms that a commit waits for company. */
 const checkpointMillis = 240
 /** How often the sums go to the metrics while something happens. */
 const balanceInterval = "5 seconds"
+
+/** So much of a worker's words is logged. Characters. */
+const mostShown = 40
+
+const isSuspect = (tally: UsageTally): boolean =>
+  tally.doubtedTokens !== undefined || tally.doubtedPrompt !== undefined ||
+  (tally.largeChunks > 0 && tally.workerTokens === undefined)
 
 /** Meters streams into the {@link UsageJournal}: opening and counting are plain field writes, never a wait. */
 export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Layer.effect(
@@ -77,6 +84,26 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Lay
       Effect.forkScoped({ startImmediately: true })
     )
 
+    let warned = false
+    /** Counts what a biller should look at; the worker's own words are told once. */
+    const look = (tally: UsageTally): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        const { doubtedPrompt, doubtedTokens, largeChunks, workerTokens } = tally
+        if (doubtedTokens !== undefined) metrics.usageSuspect("completion_tokens")
+        if (doubtedPrompt !== undefined) metrics.usageSuspect("prompt_tokens")
+        if (largeChunks > 0 && workerTokens === undefined) metrics.usageSuspect("large_chunk")
+        const word = doubtedTokens ?? doubtedPrompt
+        if (warned || word === undefined) return Effect.void
+        warned = true
+        const key = doubtedTokens === undefined ? "cy-prompt-tokens" : "cy-completion-tokens"
+        return Effect.logWarning(
+          `metering: the worker said ${key}: ${
+            JSON.stringify(word.slice(0, mostShown))
+          }, which is no count of tokens up `
+            + `to ${mostTokens}; such a word is not believed, generated tokens are then counted by their chunks`
+        ).pipe(Effect.annotateLogs({ record_id: tally.recordId }))
+      })
+
     return UsageMeter.of({
       open: () => {
         const startedAt = clock.currentTimeMillisUnsafe()
@@ -91,7 +118,8 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Lay
           const known = running.get(tally.recordId)
           if (known === undefined) return Effect.void
           running.delete(tally.recordId)
-          return journal.closed(known.slot, closedRecord(tally, end, clock.currentTimeMillisUnsafe()))
+          const closed = journal.closed(known.slot, closedRecord(tally, end, clock.currentTimeMillisUnsafe()))
+          return isSuspect(tally) ? Effect.andThen(look(tally), closed) : closed
         })
     })
   })

@@ -39,6 +39,8 @@ export class Metrics extends Context.Service<Metrics, {
   readonly usageRecords: (state: string, count: number) => void
   /** Tokens by where they are: `delivered`, `waiting`, `acknowledged`, `set_aside` (the balance of design §7). */
   readonly usageTokens: (state: string, count: number) => void
+  /** Something a biller should look at in a stream that ended: `completion_tokens`, `prompt_tokens`, `large_chunk`. */
+  readonly usageSuspect: (reason: string) => void
   readonly usageReport: (result: string) => void
   /** Age of the oldest record that waits, in seconds. */
   readonly usageLag: (seconds: number) => void

@@ -9,6 +9,8 @@ export interface ReplyCounts {
   bytes: number
   /** Token chunks: not empty, and not notices. */
   chunks: number
+  /** Of the chunks, those with more text than one token has. */
+  largeChunks: number
   notices: number
   /** Frames that are not valid protobuf: passed on, counted nowhere else. */
   malformed: number
@@ -20,6 +22,7 @@ export const noReplies = (): ReplyCounts => ({
   frames: 0,
   bytes: 0,
   chunks: 0,
+  largeChunks: 0,
   notices: 0,
   malformed: 0,
   ended: false
@@ -38,11 +41,21 @@ export interface UsageTally extends ReplyCounts {
   /** Generated tokens by the worker's own word, once it has told. */
   workerTokens: number | undefined
   promptTokens: number | undefined
+  /** What the worker said in `cy-completion-tokens`, where that was no count to believe. */
+  doubtedTokens: string | undefined
+  /** The same of `cy-prompt-tokens`. */
+  doubtedPrompt: string | undefined
   replays: number
   heldMillis: number
   /** Milliseconds from arrival to the first token chunk. */
   ttftMillis: number | undefined
 }
+
+/**
+ * The largest count of tokens that is believed of one stream: far beyond every model's context, and a sum of millions of
+ * them is still an exact number.
+ */
+export const mostTokens = 1_000_000_000
 
 /** Generated tokens: one a token chunk, unless the worker has reported its own number. */
 export const tokensOf = (tally: UsageTally): number => tally.workerTokens ?? tally.chunks

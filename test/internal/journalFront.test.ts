@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Effect, Fiber, Logger } from "effect"
 import { TestClock } from "effect/testing"
 import { unpackCounts } from "../../src/internal/usage/counts.ts"
 import { type JournalBackend, makeFront } from "../../src/internal/usage/front.ts"
@@ -8,14 +8,16 @@ import { makeMemoryStore } from "../../src/internal/usage/memoryStore.ts"
 import { makeRecordIds } from "../../src/internal/usage/recordId.ts"
 import { Tally } from "../../src/internal/usage/tally.ts"
 import { Metrics } from "../../src/services/Metrics.ts"
-import { JournalFault, type UsageJournal } from "../../src/services/UsageJournal.ts"
+import { JournalFault, Settlement, type UsageJournal } from "../../src/services/UsageJournal.ts"
 import { figuresLayer, packed, record, UsageFigures } from "../suites/usageSupport.ts"
 
 const full = new JournalFault({ operation: "commit", reason: "full", detail: "no space left on the disk" })
 
+const unreadable = new JournalFault({ operation: "balance", reason: "io", detail: "the row cannot be read" })
+
 /** A disk that a test can fill, freeze, or make forget to answer. */
 interface Disk {
-  state: "fine" | "full" | "frozen" | "mute"
+  state: "fine" | "full" | "frozen" | "mute" | "unreadable"
   /** Rows of the largest group that came. */
   largest: number
   /** Tells that the checkpoint on its way was not written. */
@@ -30,7 +32,9 @@ const makeJournal = Effect.gen(function*() {
   const store = makeMemoryStore()
   const ledger = makeLedger(store, { recordId, retention: { limit: 100_000, countMerged: true } })
   ledger.begin("session", "sidecar", 0)
-  const refuse = Effect.suspend(() => disk.state === "fine" ? Effect.void : Effect.fail(full))
+  const refuse = Effect.suspend(() =>
+    disk.state === "fine" ? Effect.void : Effect.fail(disk.state === "unreadable" ? unreadable : full)
+  )
   const backend: JournalBackend = {
     sidecarId: () => "sidecar",
     generation: () => 1,
@@ -67,6 +71,17 @@ const close = (journal: UsageJournal["Service"], count: number, from = 1) =>
     (slot) => journal.closed(slot, record(1, { tenant: `t${slot % 3}` })),
     { concurrency: "unbounded", discard: true }
   )
+
+/** Two ends, and the time that their commit takes. */
+const closeInTime = Effect.fnUntraced(function*(journal: UsageJournal["Service"]) {
+  const ends = yield* close(journal, 2).pipe(Effect.forkChild({ startImmediately: true }))
+  yield* TestClock.adjust(20)
+  yield* Fiber.join(ends)
+})
+
+/** The fault of what must not succeed. */
+const refused = <A>(question: Effect.Effect<A, JournalFault>) =>
+  Effect.map(Effect.result(question), (result) => result._tag === "Failure" ? result.failure : undefined)
 
 /** A running stream with so many chunks. */
 const counting = (chunks: number) => Object.assign(new Tally(1, "one", 0), { chunks })
@@ -222,5 +237,49 @@ describe("a journal whose disk fails", () => {
       disk.state = "fine"
       yield* TestClock.adjust("2 seconds")
       assert.deepStrictEqual((yield* journal.balance).delivered, { records: 200, tokens: 200 })
+    }))
+
+  test("tells once that it cannot be read, as it does of writing, and that it can again", ({ disk, journal }) =>
+    Effect.gen(function*() {
+      const figures = yield* UsageFigures
+      const lines: Array<string> = []
+      const logger = Logger.layer([
+        Logger.make(({ logLevel, message }) => void lines.push(`${logLevel}: ${String(message)}`))
+      ])
+      yield* closeInTime(journal)
+      disk.state = "unreadable"
+      yield* Effect.gen(function*() {
+        assert.deepStrictEqual((yield* journal.balance).waiting, { records: 0, tokens: 0 })
+        assert.strictEqual((yield* refused(journal.nextBatch(10)))?.detail, unreadable.detail)
+        assert.strictEqual((yield* refused(journal.settle("b", Settlement.Acknowledged())))?.reason, "io")
+        // What is written meanwhile is written, and heals nothing.
+        yield* closeInTime(journal)
+        assert.deepStrictEqual(journal.condition(), {
+          _tag: "failing",
+          reason: "io",
+          detail: unreadable.detail,
+          since: 20,
+          unsaved: 0
+        })
+        assert.deepStrictEqual([...figures.journalErrors], [["io", 3]])
+        assert.strictEqual(lines.length, 1)
+        assert.match(lines[0]!, /^Error: usage journal: the row cannot be read; .* not reported until/)
+        disk.state = "fine"
+        assert.deepStrictEqual((yield* journal.balance).waiting, { records: 4, tokens: 4 })
+        assert.strictEqual(journal.condition()._tag, "failing")
+        const batch = yield* journal.nextBatch(10)
+        yield* journal.settle(batch!.batchId, Settlement.Acknowledged())
+        assert.deepStrictEqual(journal.condition(), { _tag: "ok" })
+        assert.deepStrictEqual(lines.slice(1), ["Info: usage journal: read again, nothing was lost"])
+      }).pipe(Effect.provide(logger))
+    }))
+
+  test("does not wait for an answer that nobody asks for any more", ({ disk, journal }) =>
+    Effect.gen(function*() {
+      disk.state = "unreadable"
+      yield* refused(journal.nextBatch(10))
+      disk.state = "fine"
+      yield* journal.balance
+      assert.deepStrictEqual(journal.condition(), { _tag: "ok" })
     }))
 })

@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Logger } from "effect"
 import { TestClock } from "effect/testing"
 import * as JournalMeter from "../../src/layers/JournalMeter.ts"
 import * as MemoryJournal from "../../src/layers/MemoryJournal.ts"
 import { UsageJournal } from "../../src/services/UsageJournal.ts"
-import { UsageMeter } from "../../src/services/UsageMeter.ts"
+import { UsageMeter, type UsageTally } from "../../src/services/UsageMeter.ts"
 import { configLayer, figuresLayer, identity, UsageFigures } from "../suites/usageSupport.ts"
 
 const layer = JournalMeter.layer.pipe(
@@ -83,5 +83,29 @@ describe("JournalMeter", () => {
       assert.strictEqual(figures.tokens.get("waiting"), 5)
       assert.strictEqual(figures.tokens.get("open"), 2)
       assert.strictEqual(figures.records.get("open"), 1)
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("counts what a biller should look at, and tells the worker's absurd words once", () =>
+    Effect.gen(function*() {
+      const meter = yield* UsageMeter
+      const figures = yield* UsageFigures
+      const lines: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => void lines.push(`${logLevel}: ${String(message)}`))
+      const end = (part: Partial<UsageTally>) =>
+        meter.close(Object.assign(meter.open(), part), { outcome: "completed", grpcStatus: 0 }).pipe(
+          Effect.provide(Logger.layer([logger]))
+        )
+      yield* end({ chunks: 3 })
+      yield* end({ chunks: 3, largeChunks: 1, workerTokens: 900 })
+      assert.strictEqual(figures.suspects.size, 0)
+      yield* end({ chunks: 3, largeChunks: 2 })
+      yield* end({ chunks: 3, doubtedTokens: "9".repeat(15) })
+      yield* end({ chunks: 3, doubtedTokens: "x\n".repeat(5000), doubtedPrompt: "-1" })
+      assert.deepStrictEqual([...figures.suspects], [["large_chunk", 1], ["completion_tokens", 2], [
+        "prompt_tokens",
+        1
+      ]])
+      assert.strictEqual(lines.length, 1)
+      assert.match(lines[0]!, /^Warn: metering: the worker said cy-completion-tokens: "9{15}", which is no count/)
     }).pipe(Effect.provide(layer)))
 })

@@ -243,6 +243,7 @@ describe("PromMetrics", () => {
         [() => metrics.cancelPropagated(0.001), "sidecar_cancel_propagation_seconds_count", 1],
         [() => metrics.usageTokens("delivered", 12), "sidecar_usage_tokens", 12],
         [() => metrics.usageReport("acknowledged"), "sidecar_usage_reports_total", 1],
+        [() => metrics.usageSuspect("large_chunk"), "sidecar_usage_suspect_total", 1],
         [() => metrics.usageLag(4.5), "sidecar_usage_lag_seconds", 4.5],
         [() => metrics.journalError("commit"), "sidecar_journal_errors_total", 1]
       ]

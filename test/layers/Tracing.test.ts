@@ -29,6 +29,8 @@ const tally = (over: Partial<UsageTally> = {}): UsageTally => ({
   bytes: 100,
   workerTokens: undefined,
   promptTokens: undefined,
+  doubtedTokens: undefined,
+  doubtedPrompt: undefined,
   replays: 1,
   heldMillis: 250,
   ttftMillis: 80,

@@ -121,6 +121,31 @@ describe("A stream", () => {
   )
 
   story(
+    "is metered by its chunks when the worker says a count that none can mean",
+    {
+      worker: {
+        answer: tokens({
+          status: {
+            code: Code.OK,
+            message: "",
+            metadata: { "cy-completion-tokens": "999999999999999", "cy-prompt-tokens": "-7" }
+          }
+        })
+      }
+    },
+    Effect.gen(function*() {
+      const call = yield* gateway()
+      yield* pass("1 second")
+      assertAnswered(call)
+      const [found] = yield* records
+      assert.deepInclude(found, { tokens_generated: 5, chunks: 5, token_source: "chunk" })
+      assert.notProperty(found, "prompt_tokens")
+      assert.strictEqual(yield* figure("sidecar_tokens_processed_total"), 5)
+      assert.strictEqual(yield* figure("sidecar_usage_suspect_total"), 2)
+    })
+  )
+
+  story(
     "is metered by the worker's own count also when no token came",
     {
       worker: {

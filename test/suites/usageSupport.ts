@@ -11,6 +11,7 @@ export class UsageFigures extends Context.Service<UsageFigures, {
   readonly records: Map<string, number>
   readonly tokens: Map<string, number>
   readonly reports: Map<string, number>
+  readonly suspects: Map<string, number>
   readonly journalErrors: Map<string, number>
   lag: number
 }>()("test/UsageFigures") {}
@@ -23,6 +24,7 @@ export const figuresLayer: Layer.Layer<Metrics | UsageFigures> = Layer.effectCon
     records: new Map(),
     tokens: new Map(),
     reports: new Map(),
+    suspects: new Map(),
     journalErrors: new Map(),
     lag: 0
   })
@@ -49,6 +51,7 @@ export const figuresLayer: Layer.Layer<Metrics | UsageFigures> = Layer.effectCon
     malformedFrame: nothing,
     usageRecords: (state, count) => void figures.records.set(state, count),
     usageTokens: (state, count) => void figures.tokens.set(state, count),
+    usageSuspect: (reason) => bump(figures.suspects, reason),
     usageReport: (result) => bump(figures.reports, result),
     usageLag: (seconds) => {
       figures.lag = seconds

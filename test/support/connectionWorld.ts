@@ -45,6 +45,7 @@ const metrics = Layer.effect(
       malformedFrame: nothing,
       usageRecords: nothing,
       usageTokens: nothing,
+      usageSuspect: nothing,
       usageReport: nothing,
       usageLag: nothing,
       journalError: nothing,

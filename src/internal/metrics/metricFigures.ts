@@ -78,6 +78,7 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
   const records = wordCounter(["open", "waiting", "acknowledged", "set_aside", "merged", "unsaved"])
   const recordTokens = wordCounter(["open", "delivered", "waiting", "acknowledged", "set_aside"])
   const reports = wordCounter(["accepted", "duplicate", "retry", "split", "set_aside"])
+  const suspects = wordCounter(["completion_tokens", "prompt_tokens", "large_chunk"])
   const journalErrors = wordCounter(journalFaults)
 
   const recorder: Recorder = {
@@ -135,6 +136,7 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
     },
     usageRecords: records.set,
     usageTokens: recordTokens.set,
+    usageSuspect: suspects.add,
     usageReport: reports.add,
     usageLag: (seconds) => {
       total.usageLag = seconds
@@ -222,6 +224,13 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
       "Reports to the billing service by result.",
       "result",
       reports.read
+    ),
+    byLabel(
+      "counter",
+      "sidecar_usage_suspect_total",
+      "Streams whose usage a biller should look at, by reason.",
+      "reason",
+      suspects.read
     ),
     gauge("sidecar_usage_lag_seconds", "Age of the oldest usage record that waits.", () => total.usageLag),
     byLabel(

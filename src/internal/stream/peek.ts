@@ -10,6 +10,9 @@ export interface PeekOptions {
   readonly inflate?: ((message: Uint8Array) => Uint8Array | undefined) | undefined
 }
 
+/** More text than any token of the usual vocabularies has (their longest are runs of 128 spaces). Bytes of UTF-8. */
+const mostTokenBytes = 256
+
 const startsWith = (bytes: Uint8Array, from: number, length: number, prefix: Uint8Array): boolean => {
   if (length < prefix.length) return false
   for (let i = 0; i < prefix.length; i++) {
@@ -96,6 +99,7 @@ const peekMessage = (
     }
   }
   counts.chunks++
+  if (chunkLength > mostTokenBytes) counts.largeChunks++
 }
 
 /** Counts what is in a batch into `counts`. */

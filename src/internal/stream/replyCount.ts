@@ -1,13 +1,16 @@
 import type { Metrics, ModelTokens } from "../../services/Metrics.ts"
-import { tokensOf, type UsageTally } from "../../services/UsageMeter.ts"
+import { mostTokens, tokensOf, type UsageTally } from "../../services/UsageMeter.ts"
 import type { FrameBatch, Metadata } from "../../services/Wire.ts"
 import { first } from "../wire/metadata.ts"
 import { peekBatch, type PeekOptions } from "./peek.ts"
 import { anonymous } from "./requestIdentity.ts"
 
-/** A count in the worker's trailers. */
-const count = (value: string | undefined): number | undefined =>
-  value !== undefined && /^\d{1,15}$/.test(value) ? Number(value) : undefined
+/** A count in the worker's trailers, if it is one that can be believed. */
+const count = (value: string | undefined): number | undefined => {
+  if (value === undefined || !/^\d{1,10}$/.test(value)) return undefined
+  const found = Number(value)
+  return found <= mostTokens ? found : undefined
+}
 
 /** Counts one stream's replies into its tally and the metrics: per batch a look at the bytes and a few additions. */
 export class ReplyCount {
@@ -40,12 +43,18 @@ export class ReplyCount {
     return chunks === 0
   }
 
-  /** The worker's own numbers, when its trailers have them, win over counted chunks (design §7). */
+  /** The worker's own numbers, when its trailers have them and they can be believed, win over counted chunks. */
   takeTrailers(trailers: Metadata): void {
     const tally = this.#tally
-    tally.promptTokens = count(first(trailers, "cy-prompt-tokens"))
-    const tokens = count(first(trailers, "cy-completion-tokens"))
-    if (tokens === undefined) return
+    const promptWord = first(trailers, "cy-prompt-tokens")
+    tally.promptTokens = count(promptWord)
+    if (tally.promptTokens === undefined) tally.doubtedPrompt = promptWord
+    const word = first(trailers, "cy-completion-tokens")
+    const tokens = count(word)
+    if (tokens === undefined) {
+      tally.doubtedTokens = word
+      return
+    }
     this.#modelTokens().add(Math.max(0, tokens - tokensOf(tally)))
     tally.workerTokens = tokens
   }

@@ -29,7 +29,7 @@ const mostBytes = 80
 /** Writes a whole number from 0 to 2^53 (0 for less); answers where the next one goes. */
 const putVarint = (bytes: Uint8Array, from: number, value: number): number => {
   let at = from
-  let rest = Math.max(0, value)
+  let rest = Math.min(Math.max(0, value), Number.MAX_SAFE_INTEGER)
   while (rest >= 0x80) {
     bytes[at++] = (rest % 0x80) | 0x80
     rest = Math.floor(rest / 0x80)
@@ -82,7 +82,7 @@ export const unpackCounts = (packed: PackedCounts): ReadonlyArray<OpenCounts> =>
       value += (byte & 0x7f) * factor
       factor *= 128
     }
-    return value
+    return Math.min(value, Number.MAX_SAFE_INTEGER)
   }
   while (at < packed.length) {
     const row: OpenCounts = {

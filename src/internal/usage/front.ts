@@ -65,6 +65,12 @@ const empty: UsageBalance = {
   oldestWaitingAt: undefined
 }
 
+interface Failure {
+  readonly fault: JournalFault
+  /** Wall clock, milliseconds since the epoch. */
+  readonly since: number
+}
+
 interface Waiter {
   readonly end: number
   readonly resume: (effect: Effect.Effect<void>) => void
@@ -90,7 +96,9 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
   const crowded = Latch.makeUnsafe(false)
   const busy = Latch.makeUnsafe(false)
   const waiters: Array<Waiter> = []
-  let failure: { readonly fault: JournalFault; readonly since: number } | undefined
+  let failure: Failure | undefined
+  /** Questions that are asked again and again, and have no answer now. */
+  const unanswered = new Map<string, Failure>()
   let commitStarted: number | undefined
   let lastCommitAt = -Infinity
   let lastBalance = empty
@@ -120,8 +128,35 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
   const healed: Effect.Effect<void> = Effect.suspend(() => {
     if (failure === undefined) return Effect.void
     failure = undefined
+    // What cannot be read all the same is noticed at the next question.
+    unanswered.clear()
     return Effect.logInfo("usage journal: written again, nothing was lost")
   })
+
+  /** A fault in reading is one of the journal: told once, shown in its condition until there is an answer. */
+  const answered = <A>(name: string, question: Effect.Effect<A, JournalFault>): Effect.Effect<A, JournalFault> =>
+    question.pipe(
+      Effect.tap(() =>
+        Effect.suspend(() =>
+          unanswered.delete(name) && unanswered.size === 0 && failure === undefined
+            ? Effect.logInfo("usage journal: read again, nothing was lost")
+            : Effect.void
+        )
+      ),
+      Effect.tapError((fault) =>
+        Effect.suspend(() => {
+          options.metrics.journalError(fault.reason)
+          if (failure !== undefined) return Effect.void
+          const told = Array.from(unanswered.values(), (one) => one.fault.detail)
+          unanswered.set(name, { fault, since: unanswered.get(name)?.since ?? now() })
+          return told.includes(fault.detail)
+            ? Effect.void
+            : Effect.logError(
+              `usage journal: ${fault.detail}; streams are counted and kept, their usage is not reported until it can be read`
+            ).pipe(Effect.annotateLogs({ operation: fault.operation, reason: fault.reason }))
+        })
+      )
+    )
 
   /** One group; answers whether it is in the journal. */
   const commit = (group: UsageGroup): Effect.Effect<boolean> =>
@@ -260,12 +295,19 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
     checkpoint,
     closed,
     generation: backend.generation,
-    nextBatch: backend.nextBatch,
-    settle: backend.settle,
+    nextBatch: (limit, except) => answered("nextBatch", backend.nextBatch(limit, except)),
+    settle: (batchId, settlement) => answered("settle", backend.settle(batchId, settlement)),
     setAside: backend.setAside,
     retrySetAside: backend.retrySetAside,
-    balance: backend.balance.pipe(
-      Effect.map((balance) => lastBalance = balance ?? lastBalance),
+    balance: answered("balance", backend.balance).pipe(
+      Effect.map((balance) => {
+        // Then there is nothing to report, and nobody asks.
+        if (balance?.waiting.records === 0) {
+          unanswered.delete("nextBatch")
+          unanswered.delete("settle")
+        }
+        return lastBalance = balance ?? lastBalance
+      }),
       Effect.catch(() => Effect.sync(() => lastBalance)),
       Effect.map((balance) => {
         const unsaved = pending.unsaved()
@@ -276,13 +318,16 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
         return { ...balance, delivered: plus(balance.delivered), waiting: plus(balance.waiting), unsaved }
       })
     ),
-    condition: () =>
-      failure === undefined ? ok : {
+    condition: () => {
+      const [unread] = unanswered.values()
+      const trouble = failure ?? unread
+      return trouble === undefined ? ok : {
         _tag: "failing",
-        reason: failure.fault.reason,
-        detail: failure.fault.detail,
-        since: failure.since,
+        reason: trouble.fault.reason,
+        detail: trouble.fault.detail,
+        since: trouble.since,
         unsaved: pending.unsavedStreams()
       }
+    }
   }
 })

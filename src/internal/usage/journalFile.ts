@@ -57,6 +57,14 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
         text: `usage journal: ${begun.interrupted} streams of the last run had no end, closed as interrupted`
       })
     }
+    if (begun.doubted > 0) {
+      notices.push({
+        level: "error",
+        text:
+          `usage journal: ${begun.doubted} records of an earlier version have more tokens than a worker can mean; ` +
+          "they are set aside, all others are reported; see \"sidecar usage quarantine list\""
+      })
+    }
     return { db, ledger, begun, inode: inodeOf(options.path) }
   }
 

@@ -6,8 +6,9 @@ import type {
   UsageBalance,
   UsageBatch
 } from "../../services/UsageJournal.ts"
+import { mostTokens } from "../../services/UsageMeter.ts"
 import { type OpenCounts, type PackedCounts, unpackCounts } from "./counts.ts"
-import { merge, mergeKey, startMerge, sumOf } from "./merge.ts"
+import { fits, merge, mergeKey, startMerge, sumOf } from "./merge.ts"
 import type { UsageGroup, UsageStore } from "./store.ts"
 
 /**
@@ -31,6 +32,8 @@ export interface Beginning {
   readonly sequence: number
   /** Streams that a process before us left open, closed now as `interrupted`. */
   readonly interrupted: number
+  /** Records of a sidecar before us that have more tokens than can be believed, set aside now. */
+  readonly doubted: number
 }
 
 /** Rows merged in one step of a transaction: bounds the memory of a large backlog. */
@@ -41,9 +44,24 @@ const unavailable = 14
 
 const ids = (records: ReadonlyArray<JournalRecord>): ReadonlyArray<string> => records.map((record) => record.record_id)
 
-const iso = (millis: number): string => new Date(millis).toISOString()
+/** The largest time that a date can be. Milliseconds since the epoch. */
+const latest = 8.64e15
+
+const iso = (millis: number): string => new Date(Math.abs(millis) <= latest ? millis : 0).toISOString()
 
 const optional = (value: number): number | null => value < 0 ? null : value
+
+/** Counters of a file that may be older than the bound on them. */
+const believed = (counts: OpenCounts): OpenCounts => ({
+  ...counts,
+  promptTokens: counts.promptTokens > mostTokens ? -1 : counts.promptTokens,
+  ...(counts.tokens > mostTokens ? { tokens: counts.chunks, byWorker: 0 } : {})
+})
+
+const doubt = ({ prompt_tokens: prompt = 0, tokens_generated: tokens }: JournalRecord): string => {
+  const [name, count] = tokens > prompt ? ["tokens_generated", tokens] : ["prompt_tokens", prompt]
+  return `${name} ${count} is more than a worker can mean (${mostTokens} a stream); a retry sends it as it is`
+}
 
 const interrupted = (stream: OpenStream, counts: OpenCounts | undefined, aliveAt: number): JournalRecord => ({
   record_id: stream.recordId,
@@ -89,13 +107,29 @@ export const makeLedger = (store: UsageStore, options: {
       const grown = new Map<string, JournalRecord>()
       for (const row of rows) {
         const key = mergeKey(row)
-        const into = grown.get(key) ?? store.growing(key)
-        grown.set(key, into === undefined ? startMerge(row, recordId(now)) : merge(into, row))
+        const mine = grown.get(key)
+        const into = mine ?? store.growing(key)
+        if (into !== undefined && fits(into, row)) grown.set(key, merge(into, row))
+        else {
+          if (mine !== undefined) store.grow(key, mine)
+          grown.set(key, startMerge(row, recordId(now)))
+        }
       }
       for (const [key, record] of grown) store.grow(key, record)
       store.remove(ids(rows))
       store.addTotal("merged", sumOf(rows))
     }
+  }
+
+  /** A batch is never changed: what is left of one gets a new id. */
+  const setDoubtfulAside = (now: number): number => {
+    const doubtful = store.doubtful(mostTokens)
+    for (const { record } of doubtful) store.putAside([record.record_id], doubt(record))
+    for (const batchId of new Set(doubtful.map((one) => one.batchId))) {
+      const rest = batchId === undefined ? [] : store.batch(batchId)
+      if (rest.length > 0) store.assign(ids(rest), recordId(now))
+    }
+    return doubtful.length
   }
 
   const read = (batchId: string): UsageBatch => {
@@ -115,9 +149,10 @@ export const makeLedger = (store: UsageStore, options: {
         if (known === undefined) store.setMeta("sidecar_id", sidecarId)
         const same = store.meta("session") === session
         let found = 0
+        let doubted = 0
         if (!same) {
           const { counts, streams } = store.open()
-          const bySlot = new Map(unpackCounts(counts).map((row) => [row.slot, row]))
+          const bySlot = new Map(unpackCounts(counts).map((row) => [row.slot, believed(row)]))
           const aliveAt = Number(store.meta("alive_at") ?? 0)
           const closed = streams.map((stream) => interrupted(stream, bySlot.get(stream.slot), aliveAt))
           for (const record of closed) store.add(record)
@@ -125,6 +160,7 @@ export const makeLedger = (store: UsageStore, options: {
           store.clearOpen()
           store.setMeta("session", session)
           store.setMeta("sequence", "0")
+          doubted = setDoubtfulAside(now)
           mergeExcess(now)
           found = closed.length
         }
@@ -132,7 +168,8 @@ export const makeLedger = (store: UsageStore, options: {
           sidecarId: known ?? sidecarId,
           resumed: same,
           sequence: Number(store.meta("sequence") ?? 0),
-          interrupted: found
+          interrupted: found,
+          doubted
         }
       }),
 

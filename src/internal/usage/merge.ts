@@ -23,6 +23,11 @@ export const sumOf = (records: Iterable<JournalRecord>): Sum => {
   return { records: streams, tokens }
 }
 
+/** Whether the tokens of both can be one number. */
+export const fits = (into: JournalRecord, record: JournalRecord): boolean =>
+  into.tokens_generated + record.tokens_generated <= Number.MAX_SAFE_INTEGER &&
+  (into.prompt_tokens ?? 0) + (record.prompt_tokens ?? 0) <= Number.MAX_SAFE_INTEGER
+
 const same = (a: string, b: string): string => a === b ? a : ""
 
 /** A merged record of one stream, with an id of its own. */

@@ -1,6 +1,6 @@
 import type { JournalRecord, OpenStream, Sum } from "../../services/UsageJournal.ts"
 import type { PackedCounts } from "./counts.ts"
-import { merge, mergeKey, startMerge, sumOf } from "./merge.ts"
+import { fits, merge, mergeKey, startMerge, sumOf } from "./merge.ts"
 import type { UsageGroup } from "./store.ts"
 
 /** Records in one group: large enough for a good rate, small enough to be posted without a pause of the event loop. */
@@ -40,7 +40,12 @@ export const makePending = (options: {
       if (slot !== undefined) mergedSlots.push(slot)
       const key = mergeKey(record)
       const into = merged.get(key)
-      merged.set(key, into === undefined ? startMerge(record, options.recordId(now)) : merge(into, record))
+      if (into !== undefined && fits(into, record)) merged.set(key, merge(into, record))
+      else {
+        // The full one keeps its place under its own id, which is no key.
+        if (into !== undefined) merged.set(into.record_id, into)
+        merged.set(key, startMerge(record, options.recordId(now)))
+      }
     }
   }
 

@@ -62,6 +62,16 @@ export const recordOf = (row: SqliteRow): JournalRecord => {
   }
 }
 
+/** The largest double that is an INTEGER of SQLite: 2^63 is none. */
+export const mostStorable = 2 ** 63 - 1024
+
+/** A number as a column of whole numbers takes it: one that it refused would keep all others from being written. */
+export const storable = (value: number): number =>
+  Number.isSafeInteger(value) && value >= 0 ? value : Math.min(Math.max(Math.round(value) || 0, 0), mostStorable)
+
 /** The values of a record in the order of {@link recordColumns}. */
 export const valuesOf = (record: JournalRecord): Array<string | number | null> =>
-  recordColumns.map((column) => record[column] ?? null)
+  recordColumns.map((column) => {
+    const value = record[column]
+    return typeof value === "number" ? storable(value) : value ?? null
+  })

@@ -26,10 +26,32 @@ export const recordColumns = [
   "merged_records"
 ] as const
 
+const numbers: ReadonlySet<string> = new Set([
+  "prompt_chars",
+  "prompt_tokens",
+  "tokens_generated",
+  "chunks",
+  "bytes",
+  "notices",
+  "grpc_status",
+  "replays",
+  "held_ms",
+  "ttft_ms",
+  "merged_records"
+])
+
+/**
+ * Columns as they are read. A whole number beyond 2^53 makes `node:sqlite` throw, and whoever reads it then reads
+ * nothing any more: as a double each number can be read, exact up to 2^53.
+ */
+export const readable = (columns: ReadonlyArray<string>): string =>
+  columns.map((column) => numbers.has(column) ? `CAST(${column} AS REAL) AS ${column}` : column).join(", ")
+
 /**
  * Step n brings a file from version n to n + 1 (`PRAGMA user_version`). A step that has been released is never changed.
  *
- * - `records.place`: 0 in the queue, 1 in a batch, 2 aside. `merge_key`: only while a merged record grows.
+ * - `records.place`: 0 in the queue, 1 in a batch, 2 aside. `reason`: why it is or was aside. `merge_key`: only while a
+ *   merged record grows.
  * - `checkpoint.counts`: the counters of running streams, see `counts.ts`.
  * - `history`: what was acknowledged, by hour.
  */

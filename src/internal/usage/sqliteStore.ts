@@ -2,12 +2,18 @@ import type { DatabaseSync } from "node:sqlite"
 import type { OpenStream, Sum } from "../../services/UsageJournal.ts"
 import { noCounts } from "./counts.ts"
 import { hourOf, isMerged, streamsOf } from "./merge.ts"
-import { int, orNull, recordOf, type SqliteRow, text, valuesOf } from "./sqliteRows.ts"
-import { recordColumns } from "./sqliteSchema.ts"
+import { int, mostStorable, orNull, recordOf, type SqliteRow, storable, text, valuesOf } from "./sqliteRows.ts"
+import { readable, recordColumns } from "./sqliteSchema.ts"
 import type { UsageStore } from "./store.ts"
 
 const columns = recordColumns.join(", ")
+const read = readable(recordColumns)
 const marks = recordColumns.map(() => "?").join(", ")
+/** What a sum of a record's row needs to know of it. */
+const weight = readable(["tokens_generated", "merged_records"])
+/** Adds to columns; a sum that no INTEGER holds would be a REAL, which the column refuses. */
+const sums = (...names: ReadonlyArray<string>): string =>
+  names.map((name) => `${name} = MIN(${name} + excluded.${name}, ${BigInt(mostStorable)})`).join(", ")
 const assignments = recordColumns.slice(1).map((column) => `${column} = excluded.${column}`).join(", ")
 
 const openStreamOf = (row: SqliteRow): OpenStream => ({
@@ -41,55 +47,63 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
     version: db.prepare("PRAGMA data_version"),
     meta: db.prepare("SELECT value FROM meta WHERE key = ?"),
     setMeta: db.prepare("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"),
-    total: db.prepare("SELECT records, tokens FROM totals WHERE name = ?"),
+    total: db.prepare(
+      "SELECT CAST(records AS REAL) AS records, CAST(tokens AS REAL) AS tokens FROM totals WHERE name = ?"
+    ),
     addTotal: db.prepare(
       `INSERT INTO totals VALUES (?, ?, ?)
-       ON CONFLICT (name) DO UPDATE SET records = records + excluded.records, tokens = tokens + excluded.tokens`
+       ON CONFLICT (name) DO UPDATE SET ${sums("records", "tokens")}`
     ),
     saveOpen: db.prepare("INSERT OR REPLACE INTO open_streams VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"),
     dropOpen: db.prepare("DELETE FROM open_streams WHERE slot = ?"),
-    open: db.prepare("SELECT * FROM open_streams ORDER BY slot"),
+    open: db.prepare(
+      `SELECT slot, record_id, CAST(started_at AS REAL) AS started_at, trace_id, model_id, adapter, tenant, player_id,
+       CAST(prompt_chars AS REAL) AS prompt_chars FROM open_streams ORDER BY slot`
+    ),
     clearOpen: db.prepare("DELETE FROM open_streams"),
     saveCounts: db.prepare("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)"),
     counts: db.prepare("SELECT counts FROM checkpoint"),
     clearCounts: db.prepare("DELETE FROM checkpoint"),
     add: db.prepare(`INSERT INTO records (${columns}) VALUES (${marks}) ON CONFLICT (record_id) DO NOTHING`),
-    details: db.prepare("SELECT * FROM records WHERE place = 0 AND merged_records IS NULL ORDER BY id LIMIT ?"),
-    merged: db.prepare("SELECT * FROM records WHERE place = 0 AND merged_records IS NOT NULL ORDER BY id LIMIT ?"),
-    growing: db.prepare("SELECT * FROM records WHERE merge_key = ?"),
+    details: db.prepare(`SELECT ${read} FROM records WHERE place = 0 AND merged_records IS NULL ORDER BY id LIMIT ?`),
+    merged: db.prepare(
+      `SELECT ${read} FROM records WHERE place = 0 AND merged_records IS NOT NULL ORDER BY id LIMIT ?`
+    ),
+    growing: db.prepare(`SELECT ${read} FROM records WHERE merge_key = ?`),
+    stopGrowing: db.prepare("UPDATE records SET merge_key = NULL WHERE merge_key = ?"),
     grow: db.prepare(
       `INSERT INTO records (${columns}, merge_key) VALUES (${marks}, ?)
        ON CONFLICT (record_id) DO UPDATE SET ${assignments}`
     ),
-    remove: db.prepare("DELETE FROM records WHERE record_id = ? RETURNING place, tokens_generated, merged_records"),
+    remove: db.prepare(`DELETE FROM records WHERE record_id = ? RETURNING place, ${weight}`),
     assign: db.prepare("UPDATE records SET place = 1, batch_id = ?, merge_key = NULL WHERE record_id = ?"),
     firstBatch: db.prepare(
       "SELECT batch_id FROM records WHERE place = 1 AND batch_id <> ? ORDER BY batch_id LIMIT 1"
     ),
-    batch: db.prepare("SELECT * FROM records WHERE place = 1 AND batch_id = ? ORDER BY id"),
+    batch: db.prepare(`SELECT ${read} FROM records WHERE place = 1 AND batch_id = ? ORDER BY id`),
+    doubtful: db.prepare(
+      `SELECT ${read}, batch_id FROM records WHERE place < 2 AND reason IS NULL AND
+       MAX(tokens_generated, COALESCE(prompt_tokens, 0)) > ? * COALESCE(merged_records, 1) ORDER BY id`
+    ),
     putAside: db.prepare(
       `UPDATE records SET place = 2, batch_id = NULL, merge_key = NULL, reason = ? WHERE record_id = ? AND place <> 2
-       RETURNING tokens_generated, merged_records`
+       RETURNING ${weight}`
     ),
     putBack: db.prepare(
-      `UPDATE records SET place = 0, reason = NULL WHERE record_id = ? AND place = 2
-       RETURNING tokens_generated, merged_records`
+      `UPDATE records SET place = 0 WHERE record_id = ? AND place = 2 RETURNING ${weight}`
     ),
-    aside: db.prepare("SELECT * FROM records WHERE place = 2 ORDER BY id"),
+    aside: db.prepare(`SELECT ${read}, reason FROM records WHERE place = 2 ORDER BY id`),
     sums: db.prepare(
-      `SELECT COUNT(*) AS records, COALESCE(SUM(tokens_generated), 0) AS tokens,
+      `SELECT COUNT(*) AS records, TOTAL(tokens_generated) AS tokens,
        COUNT(*) - COUNT(merged_records) AS details FROM records WHERE place < 2`
     ),
     asideSums: db.prepare(
-      "SELECT COUNT(*) AS records, COALESCE(SUM(tokens_generated), 0) AS tokens FROM records WHERE place = 2"
+      "SELECT COUNT(*) AS records, TOTAL(tokens_generated) AS tokens FROM records WHERE place = 2"
     ),
     oldest: db.prepare("SELECT MIN(ended_at) AS oldest FROM records WHERE place < 2"),
     addHistory: db.prepare(
       `INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-       ON CONFLICT DO UPDATE SET records = records + excluded.records,
-         tokens_generated = tokens_generated + excluded.tokens_generated,
-         prompt_tokens = prompt_tokens + excluded.prompt_tokens,
-         chunks = chunks + excluded.chunks, bytes = bytes + excluded.bytes`
+       ON CONFLICT DO UPDATE SET ${sums("records", "tokens_generated", "prompt_tokens", "chunks", "bytes")}`
     )
   }
 
@@ -100,10 +114,13 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
   const version = (): number => int(sql.version.get(), "data_version")
   let waiting = count()
   let seen = version()
+  /** No sum on the way to `waiting` was beyond 2^53, where additions lose their last digits. */
+  let exact = Number.isSafeInteger(waiting.tokens)
 
   const change = (sign: 1 | -1, tokens: number, merged: boolean): void => {
     waiting.records += sign
     waiting.tokens += sign * tokens
+    if (waiting.tokens > Number.MAX_SAFE_INTEGER) exact = false
     if (!merged) waiting.details += sign
   }
   const changeBy = (sign: 1 | -1, row: SqliteRow): void =>
@@ -114,9 +131,10 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
       sql.begin.run()
       // Somebody else wrote to the file: `sidecar usage quarantine retry`.
       const now = version()
-      if (now !== seen) {
+      if (now !== seen || !exact) {
         seen = now
         waiting = count()
+        exact = Number.isSafeInteger(waiting.tokens)
       }
       const before = { ...waiting }
       try {
@@ -138,7 +156,7 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
       const row = sql.total.get(name)
       return { records: int(row, "records"), tokens: int(row, "tokens") }
     },
-    addTotal: (name, sum) => void sql.addTotal.run(name, sum.records, sum.tokens),
+    addTotal: (name, sum) => void sql.addTotal.run(name, storable(sum.records), storable(sum.tokens)),
     saveOpen: (streams) => {
       for (const { identity, recordId, slot, startedAt } of streams) {
         sql.saveOpen.run(
@@ -179,7 +197,10 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
     },
     grow: (key, record) => {
       const row = sql.growing.get(key)
-      if (row !== undefined) changeBy(-1, row)
+      if (row !== undefined) {
+        if (text(row, "record_id") === record.record_id) changeBy(-1, row)
+        else sql.stopGrowing.run(key)
+      }
       sql.grow.run(...valuesOf(record), key)
       change(1, record.tokens_generated, true)
     },
@@ -214,6 +235,11 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
       }
       return moved
     },
+    doubtful: (most) =>
+      sql.doubtful.all(most).map((row) => ({
+        record: recordOf(row),
+        batchId: row["batch_id"] === null ? undefined : text(row, "batch_id")
+      })),
     aside: () => sql.aside.all().map((row) => ({ record: recordOf(row), reason: text(row, "reason") })),
     addHistory: (records) => {
       for (const record of records) {
@@ -223,11 +249,11 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
           record.player_id,
           record.model_id,
           record.outcome,
-          streamsOf(record),
-          record.tokens_generated,
-          record.prompt_tokens ?? 0,
-          record.chunks,
-          record.bytes
+          storable(streamsOf(record)),
+          storable(record.tokens_generated),
+          storable(record.prompt_tokens ?? 0),
+          storable(record.chunks),
+          storable(record.bytes)
         )
       }
     },
@@ -238,7 +264,8 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
     },
     oldestWaitingAt: () => {
       const oldest = text(sql.oldest.get(), "oldest")
-      return oldest === "" ? undefined : Date.parse(oldest)
+      const millis = Date.parse(oldest)
+      return Number.isNaN(millis) ? undefined : millis
     }
   }
 }

@@ -45,7 +45,7 @@ export interface UsageStore {
   readonly oldest: (limit: number, kind: "all" | "detail") => ReadonlyArray<JournalRecord>
   /** The merged record that still grows for this key. */
   readonly growing: (key: string) => JournalRecord | undefined
-  /** Adds or replaces the growing record of a key. */
+  /** Adds or replaces the growing record of a key; one with another id grows no more. */
   readonly grow: (key: string, record: JournalRecord) => void
   readonly remove: (recordIds: ReadonlyArray<string>) => void
   /** Moves records into a batch, out of the queue or of another batch. A merged record in it grows no more. */
@@ -56,6 +56,13 @@ export interface UsageStore {
   readonly putAside: (recordIds: ReadonlyArray<string>, reason: string) => void
   /** Back into the queue; all without ids. */
   readonly putBack: (recordIds: ReadonlyArray<string> | undefined) => number
+  /**
+   * Records that wait with more than `most` tokens for each of their streams, and the batches they are in. One that has
+   * been aside before is not among them: somebody wants it sent.
+   */
+  readonly doubtful: (
+    most: number
+  ) => ReadonlyArray<{ readonly record: JournalRecord; readonly batchId: string | undefined }>
   readonly aside: () => ReadonlyArray<{ readonly record: JournalRecord; readonly reason: string }>
   /** Adds what was acknowledged to the hourly totals that `sidecar usage` shows. */
   readonly addHistory: (records: ReadonlyArray<JournalRecord>) => void

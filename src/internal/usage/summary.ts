@@ -51,8 +51,8 @@ export const summarize = (
   const grouped = columns.length === 0 ? "" : `GROUP BY ${columns.join(", ")}`
   const sorted = options.by.includes("hour") ? "hour, tokens DESC" : "tokens DESC"
   return db.prepare(
-    `SELECT ${[...columns, ""].join(", ")} SUM(streams) AS streams, SUM(tokens) AS tokens,
-       SUM(prompt_tokens) AS prompt_tokens, SUM(chunks) AS chunks, SUM(bytes) AS bytes
+    `SELECT ${[...columns, ""].join(", ")} TOTAL(streams) AS streams, TOTAL(tokens) AS tokens,
+       TOTAL(prompt_tokens) AS prompt_tokens, TOTAL(chunks) AS chunks, TOTAL(bytes) AS bytes
      FROM (
        SELECT hour, tenant, player_id, model_id, outcome, records AS streams, tokens_generated AS tokens,
          prompt_tokens, chunks, bytes
@@ -89,8 +89,9 @@ export const pending = (db: DatabaseSync): Pending => {
     return { records: int(row, "records"), tokens: int(row, "tokens") }
   }
   const rows = (where: string) =>
-    sum(`SELECT COUNT(*) AS records, COALESCE(SUM(tokens_generated), 0) AS tokens FROM records WHERE ${where}`)
-  const total = (name: string) => sum(`SELECT records, tokens FROM totals WHERE name = '${name}'`)
+    sum(`SELECT COUNT(*) AS records, TOTAL(tokens_generated) AS tokens FROM records WHERE ${where}`)
+  const total = (name: string) =>
+    sum(`SELECT CAST(records AS REAL) AS records, CAST(tokens AS REAL) AS tokens FROM totals WHERE name = '${name}'`)
   db.exec("BEGIN")
   try {
     return {

@@ -14,12 +14,15 @@ export class Tally implements UsageTally {
   frames = 0
   bytes = 0
   chunks = 0
+  largeChunks = 0
   notices = 0
   malformed = 0
   ended = false
   identity: StreamIdentity | undefined = undefined
   workerTokens: number | undefined = undefined
   promptTokens: number | undefined = undefined
+  doubtedTokens: string | undefined = undefined
+  doubtedPrompt: string | undefined = undefined
   replays = 0
   heldMillis = 0
   ttftMillis: number | undefined = undefined
