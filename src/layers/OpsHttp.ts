@@ -1,8 +1,10 @@
-import { Clock, Effect, Layer, Option, type Scope } from "effect"
+import { Clock, Effect, Fiber, Layer, Option, type Scope } from "effect"
 import * as RecentWindow from "../internal/metrics/recentWindow.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
+import type { OpsLimit } from "../internal/ops/opsConnections.ts"
 import { type OpsAnswer, type OpsPages, serve } from "../internal/ops/opsServer.ts"
 import { readiness } from "../internal/ops/readiness.ts"
+import { sharedAnswer } from "../internal/ops/sharedAnswer.ts"
 import { statusPage, statusPagePolicy } from "../internal/ops/statusPage.ts"
 import { statusReport } from "../internal/ops/statusReport.ts"
 import { publicText } from "../internal/publicText.ts"
@@ -117,15 +119,18 @@ const makePages = Effect.fnUntraced(function*(
   return new Map<string, Effect.Effect<OpsAnswer>>([
     ["/healthz", Effect.succeed({ body: "ok\n" })],
     ["/readyz", Effect.map(ready, (answer) => json(answer, answer.ready ? 200 : 503))],
-    ["/metrics", metrics.scrape],
-    ["/status.json", Effect.map(report, (answer) => json(answer))],
+    ["/metrics", sharedAnswer(metrics.scrape, monotonic)],
+    ["/status.json", sharedAnswer(Effect.map(report, (answer) => json(answer)), monotonic)],
     [
       "/",
-      Effect.map(report, (answer) => ({
-        body: statusPage(answer),
-        contentType: "text/html; charset=utf-8",
-        headers: { "content-security-policy": statusPagePolicy }
-      }))
+      sharedAnswer(
+        Effect.map(report, (answer) => ({
+          body: statusPage(answer),
+          contentType: "text/html; charset=utf-8",
+          headers: { "content-security-policy": statusPagePolicy }
+        })),
+        monotonic
+      )
     ]
   ])
 })
@@ -133,12 +138,42 @@ const makePages = Effect.fnUntraced(function*(
 const listen = Effect.fnUntraced(function*(
   settings: Settings,
   pages: OpsPages
-): Effect.fn.Return<OpsHttp["Service"], BindError, Scope.Scope> {
-  const { metrics_host: host, metrics_port: port } = settings.observability
-  const bound = yield* Effect.mapError(serve(pages, host, port), (error) => bindError(error, host, port))
+): Effect.fn.Return<OpsHttp["Service"], BindError, Metrics | Scope.Scope> {
+  const { metrics_host: host, metrics_max_connections: maxConnections, metrics_port: port } = settings.observability
+  const onLimit = yield* makeOnLimit(maxConnections)
+  const bound = yield* Effect.mapError(
+    serve(pages, { host, port, maxConnections, onLimit }),
+    (error) => bindError(error, host, port)
+  )
   const address = host.includes(":") ? `[${host}]:${bound}` : `${host}:${bound}`
   yield* Effect.logInfo("metrics server listening").pipe(Effect.annotateLogs({ address }))
   return { port: bound, address }
+})
+
+/** A limit that bites often is counted each time, and told once a minute. */
+const tellAgainMillis = 60_000
+
+const limitWords = (limit: OpsLimit, maxConnections: number): string =>
+  limit === "connections"
+    ? `the metrics server has ${maxConnections} connections, and closes the longest idle one for a new one ` +
+      "([observability] metrics_max_connections)"
+    : "the metrics server closes a connection that asks far ahead of the answers"
+
+const makeOnLimit = Effect.fnUntraced(function*(
+  maxConnections: number
+): Effect.fn.Return<(limit: OpsLimit, peer: string) => void, never, Metrics | Scope.Scope> {
+  const metrics = yield* Metrics
+  const now = monotonicMillis(yield* Clock.Clock)
+  const track = Fiber.runIn(yield* Effect.scope)
+  const run = Effect.runForkWith(yield* Effect.context<never>())
+  const toldAt = new Map<OpsLimit, number>()
+  return (limit, peer) => {
+    metrics.opsLimited(limit)
+    const at = now()
+    if (at - (toldAt.get(limit) ?? Number.NEGATIVE_INFINITY) < tellAgainMillis) return
+    toldAt.set(limit, at)
+    track(run(Effect.logWarning(limitWords(limit, maxConnections)).pipe(Effect.annotateLogs({ peer }))))
+  }
 })
 
 const key = "[observability] metrics_port"

@@ -35,6 +35,8 @@ export class Metrics extends Context.Service<Metrics, {
   readonly circuitState: (state: "closed" | "half_open" | "open") => void
   readonly metadataRejected: () => void
   readonly malformedFrame: () => void
+  /** A limit of the operators' port has bitten: `connections` or `pipelined`. */
+  readonly opsLimited: (limit: string) => void
   /** Records by state: `open`, `waiting`, `acknowledged`, `set_aside`, `merged`. */
   readonly usageRecords: (state: string, count: number) => void
   /** Tokens by where they are: `delivered`, `waiting`, `acknowledged`, `set_aside` (the balance of design §7). */

@@ -139,6 +139,8 @@ export const Settings = Schema.Struct({
     metrics_port: orElse(Schema.Port.pipe(expects("a port number (0-65535)")), 9090),
     /** Address of that port; an IPv6 address has no brackets. */
     metrics_host: orElse(text("a host name or an IP address", isHost), "0.0.0.0"),
+    /** Connections to that port at once; one more takes the place of the one that has been idle longest. */
+    metrics_max_connections: orElse(Count, 100),
     /** The least severe level that is logged. */
     log_level: orElse(choice("trace", "debug", "info", "warn", "error"), "info"),
     /** None: "pretty" when stdout is a terminal, else "json". */

@@ -239,6 +239,7 @@ describe("PromMetrics", () => {
         [() => metrics.circuitState("closed"), "sidecar_circuit_state", 0],
         [() => metrics.metadataRejected(), "sidecar_metadata_rejected_total", 1],
         [() => metrics.malformedFrame(), "sidecar_malformed_frames_total", 1],
+        [() => metrics.opsLimited("pipelined"), "sidecar_ops_limits_total", 1],
         [() => metrics.streamOverhead(0.001), "sidecar_stream_overhead_seconds_count", 1],
         [() => metrics.cancelPropagated(0.001), "sidecar_cancel_propagation_seconds_count", 1],
         [() => metrics.usageTokens("delivered", 12), "sidecar_usage_tokens", 12],

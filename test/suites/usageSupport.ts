@@ -48,6 +48,7 @@ export const figuresLayer: Layer.Layer<Metrics | UsageFigures> = Layer.effectCon
     replayed: nothing,
     circuitState: nothing,
     metadataRejected: nothing,
+    opsLimited: nothing,
     malformedFrame: nothing,
     usageRecords: (state, count) => void figures.records.set(state, count),
     usageTokens: (state, count) => void figures.tokens.set(state, count),

@@ -42,6 +42,7 @@ const metrics = Layer.effect(
       replayed: nothing,
       circuitState: nothing,
       metadataRejected: nothing,
+      opsLimited: nothing,
       malformedFrame: nothing,
       usageRecords: nothing,
       usageTokens: nothing,

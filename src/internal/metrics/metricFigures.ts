@@ -80,6 +80,7 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
   const reports = wordCounter(["accepted", "duplicate", "retry", "split", "set_aside"])
   const suspects = wordCounter(["completion_tokens", "prompt_tokens", "large_chunk"])
   const journalErrors = wordCounter(journalFaults)
+  const opsLimits = wordCounter(["connections", "pipelined"])
 
   const recorder: Recorder = {
     streamStarted: () => {
@@ -134,6 +135,7 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
     malformedFrame: () => {
       total.malformed++
     },
+    opsLimited: opsLimits.add,
     usageRecords: records.set,
     usageTokens: recordTokens.set,
     usageSuspect: suspects.add,
@@ -249,6 +251,13 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
       "sidecar_malformed_frames_total",
       "Frames that are not valid messages; carried through, not counted as tokens.",
       () => total.malformed
+    ),
+    byLabel(
+      "counter",
+      "sidecar_ops_limits_total",
+      "Connections of the metrics server that were closed, by the limit that they had reached.",
+      "limit",
+      opsLimits.read
     ),
     {
       type: "counter",

@@ -1,6 +1,7 @@
 import type { Cause } from "effect"
 import { Effect, Fiber, type Scope } from "effect"
 import type { Server, ServerResponse } from "node:http"
+import { keepConnections, type OpsLimit } from "./opsConnections.ts"
 
 // Not `import`: that reads every export of the module, and reading `WebSocket` loads all of undici (11 MiB, 60 ms).
 const { createServer } = process.getBuiltinModule("node:http")
@@ -68,21 +69,35 @@ const stop = (server: Server): Effect.Effect<void> =>
     Effect.timeoutOrElse({ duration: grace, orElse: () => Effect.sync(() => server.closeAllConnections()) })
   )
 
+/** Where to listen, and how much of it. */
+export interface OpsServerOptions {
+  readonly host: string
+  /** 0: any free one. */
+  readonly port: number
+  readonly maxConnections: number
+  /** A limit has bitten, for the peer at this address. */
+  readonly onLimit: (limit: OpsLimit, peer: string) => void
+}
+
 /** Serves pages over HTTP until the scope closes, and answers with the port; fails with what `listen` said. */
 export const serve = Effect.fnUntraced(function*(
   pages: OpsPages,
-  host: string,
-  port: number
+  { host, maxConnections, onLimit, port }: OpsServerOptions
 ): Effect.fn.Return<number, Error, Scope.Scope> {
   const track = Fiber.runIn(yield* Effect.scope)
   const run = Effect.runForkWith(yield* Effect.context<never>())
-  const server = createServer((request, response) => {
-    track(run(
-      respond(pages, request.method ?? "", request.url ?? "").pipe(
-        Effect.catchCause(broken),
-        Effect.map((answer) => send(response, answer))
-      )
-    ))
+  const server = createServer()
+  keepConnections(server, {
+    maxConnections,
+    onLimit,
+    answer: (request, response) => {
+      track(run(
+        respond(pages, request.method ?? "", request.url ?? "").pipe(
+          Effect.catchCause(broken),
+          Effect.map((answer) => send(response, answer))
+        )
+      ))
+    }
   })
   yield* Effect.acquireRelease(listen(server, host, port), () => stop(server))
   const address = server.address()
