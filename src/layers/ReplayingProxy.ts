@@ -323,22 +323,23 @@ const make: Effect.Effect<
   })
 })
 
-/** What an operator should see of a stream's end; ordinary ends are for debugging only. */
-const logEnd = (stream: ProxiedStream): Effect.Effect<void> => {
-  const end = stream.end
-  if (end === undefined) return Effect.void
-  const quiet = end.outcome === "completed" || end.outcome === "cancelled" || end.outcome === "refused"
-  return (quiet ? Effect.logDebug("stream ended") : Effect.logInfo("stream ended")).pipe(
-    Effect.annotateLogs({
-      outcome: end.outcome,
-      grpc_status: end.grpcStatus,
-      tokens: tokensOf(stream.tally),
-      model_id: stream.tally.identity?.modelId ?? "",
-      trace_id: stream.tally.identity?.traceId ?? "",
-      record_id: stream.tally.recordId
-    })
-  )
-}
+/** What an operator should see of a stream's end; ordinary ends are for debugging only. Looks when it runs. */
+const logEnd = (stream: ProxiedStream): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const end = stream.end
+    if (end === undefined) return Effect.void
+    const quiet = end.outcome === "completed" || end.outcome === "cancelled" || end.outcome === "refused"
+    return (quiet ? Effect.logDebug("stream ended") : Effect.logInfo("stream ended")).pipe(
+      Effect.annotateLogs({
+        outcome: end.outcome,
+        grpc_status: end.grpcStatus,
+        tokens: tokensOf(stream.tally),
+        model_id: stream.tally.identity?.modelId ?? "",
+        trace_id: stream.tally.identity?.traceId ?? "",
+        record_id: stream.tally.recordId
+      })
+    )
+  })
 
 /** The path of a stream, with hold, replay, queue and circuit breaker (design §5, §6). */
 export const layer: Layer.Layer<
