@@ -1,0 +1,38 @@
+import type { Http2Stream } from "./stream.ts"
+
+/**
+ * DATA of one read that belongs to one stream, put together: the heads of its frames are closed over, so that what came in
+ * a row is handed up as one array. The bytes stay in the chunk that they came in.
+ */
+export class DataRun {
+  #stream: Http2Stream | undefined
+  #chunk: Uint8Array | undefined
+  #from = 0
+  #to = 0
+
+  /** Bytes of `stream`, behind those that came before. */
+  add(stream: Http2Stream, chunk: Uint8Array, from: number, to: number): void {
+    if (this.#stream === stream && this.#chunk === chunk) {
+      if (from !== this.#to) chunk.copyWithin(this.#to, from, to)
+      this.#to += to - from
+      return
+    }
+    this.flush()
+    this.#stream = stream
+    this.#chunk = chunk
+    this.#from = from
+    this.#to = to
+  }
+
+  /** Hands up what there is. */
+  flush(): void {
+    const stream = this.#stream
+    const chunk = this.#chunk
+    if (stream === undefined || chunk === undefined) return
+    this.#stream = undefined
+    this.#chunk = undefined
+    if (!stream.closed) {
+      stream.deliver(new Uint8Array(chunk.buffer, chunk.byteOffset + this.#from, this.#to - this.#from))
+    }
+  }
+}
