@@ -38,6 +38,8 @@ export interface Beginning {
 
 /** Rows merged in one step of a transaction: bounds the memory of a large backlog. */
 const mergeStep = 1000
+/** Beyond the limit this share of it is merged at once: a merge for each group would cost as much as its records. */
+const mergeShare = 1 / 64
 
 /** What the gateway of a sidecar that died sees: UNAVAILABLE. */
 const unavailable = 14
@@ -97,12 +99,16 @@ export const makeLedger = (store: UsageStore, options: {
 }) => {
   const { recordId, retention } = options
 
+  const rowsBeyond = (limit: number): number => {
+    const waiting = store.waiting()
+    return (retention.countMerged ? waiting.records : waiting.details) - limit
+  }
+
   const mergeExcess = (now: number): void => {
-    for (;;) {
-      const waiting = store.waiting()
-      const excess = (retention.countMerged ? waiting.records : waiting.details) - retention.limit
-      if (excess <= 0) return
-      const rows = store.oldest(Math.min(excess, mergeStep), "detail")
+    if (rowsBeyond(retention.limit) <= 0) return
+    const target = retention.limit - Math.floor(retention.limit * mergeShare)
+    for (let excess = rowsBeyond(target); excess > 0; excess = rowsBeyond(target)) {
+      const rows = store.takeDetails(Math.min(excess, mergeStep))
       if (rows.length === 0) return
       const grown = new Map<string, JournalRecord>()
       for (const row of rows) {
@@ -116,7 +122,6 @@ export const makeLedger = (store: UsageStore, options: {
         }
       }
       for (const [key, record] of grown) store.grow(key, record)
-      store.remove(ids(rows))
       store.addTotal("merged", sumOf(rows))
     }
   }
@@ -196,7 +201,7 @@ export const makeLedger = (store: UsageStore, options: {
       store.transaction(() => {
         const first = store.firstBatch(except)
         if (first !== undefined) return read(first)
-        const rows = store.oldest(limit, "all")
+        const rows = store.oldest(limit)
         if (rows.length === 0) return undefined
         const batchId = recordId(now)
         store.assign(ids(rows), batchId)

@@ -109,9 +109,14 @@ export const makeMemoryStore = (): UsageStore => {
       openCounts = noCounts
     },
     add: queue,
-    oldest: (limit, kind) => {
-      const first = kind === "all" ? take(merged.values(), limit) : []
+    oldest: (limit) => {
+      const first = take(merged.values(), limit)
       return [...first, ...take(details.values(), limit - first.length)]
+    },
+    takeDetails: (limit) => {
+      const taken = take(details.values(), limit)
+      for (const { record_id } of taken) details.delete(record_id)
+      return taken
     },
     growing: (key) => growing.get(key),
     grow: (key, record) => {

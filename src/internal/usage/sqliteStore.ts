@@ -65,7 +65,10 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
     counts: db.prepare("SELECT counts FROM checkpoint"),
     clearCounts: db.prepare("DELETE FROM checkpoint"),
     add: db.prepare(`INSERT INTO records (${columns}) VALUES (${marks}) ON CONFLICT (record_id) DO NOTHING`),
-    details: db.prepare(`SELECT ${read} FROM records WHERE place = 0 AND merged_records IS NULL ORDER BY id LIMIT ?`),
+    details: db.prepare(
+      `SELECT id, ${read} FROM records WHERE place = 0 AND merged_records IS NULL ORDER BY id LIMIT ?`
+    ),
+    dropDetails: db.prepare("DELETE FROM records WHERE place = 0 AND merged_records IS NULL AND id <= ?"),
     merged: db.prepare(
       `SELECT ${read} FROM records WHERE place = 0 AND merged_records IS NOT NULL ORDER BY id LIMIT ?`
     ),
@@ -187,9 +190,16 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
     add: (record) => {
       if (sql.add.run(...valuesOf(record)).changes === 1) change(1, record.tokens_generated, isMerged(record))
     },
-    oldest: (limit, kind) => {
-      const first = kind === "all" ? sql.merged.all(limit) : []
+    oldest: (limit) => {
+      const first = sql.merged.all(limit)
       return [...first, ...sql.details.all(limit - first.length)].map(recordOf)
+    },
+    takeDetails: (limit) => {
+      const rows = sql.details.all(limit)
+      // One statement for all of them: one each would cost as much as their merging.
+      sql.dropDetails.run(int(rows.at(-1), "id"))
+      for (const row of rows) changeBy(-1, row)
+      return rows.map(recordOf)
     },
     growing: (key) => {
       const row = sql.growing.get(key)

@@ -41,8 +41,10 @@ export interface UsageStore {
 
   /** Appends to the queue. */
   readonly add: (record: JournalRecord) => void
-  /** The oldest records of the queue that are in no batch; `detail` leaves merged ones out. */
-  readonly oldest: (limit: number, kind: "all" | "detail") => ReadonlyArray<JournalRecord>
+  /** The oldest records of the queue that are in no batch. */
+  readonly oldest: (limit: number) => ReadonlyArray<JournalRecord>
+  /** Takes the oldest of them that are not merged out of the queue. */
+  readonly takeDetails: (limit: number) => ReadonlyArray<JournalRecord>
   /** The merged record that still grows for this key. */
   readonly growing: (key: string) => JournalRecord | undefined
   /** Adds or replaces the growing record of a key; one with another id grows no more. */
