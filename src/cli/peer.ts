@@ -140,9 +140,19 @@ const advice = (error: CallFailed): string => {
 /** grpc-js lists where the time went behind its own words for a deadline. */
 const LIBRARY_TIMINGS = /^(DEADLINE_EXCEEDED: Deadline exceeded after [\d.]+s),.*$/
 
+const unknownName = (address: string): CliExit =>
+  new CliExit({
+    code: ExitCode.unavailable,
+    message: `the name in ${address} is known to nobody (ENOTFOUND); check --addr, or the host's name resolution`
+  })
+
 /** A failed call in one line: the status by name, what the other side said, and what to do. */
 export const explain = (error: CallFailed, address: string): CliExit => {
-  if (nobodyAnswers(error)) return notRunning(address)
+  if (nobodyAnswers(error)) {
+    return /ENOTFOUND|EAI_AGAIN|Name resolution failed/i.test(error.details)
+      ? unknownName(address)
+      : notRunning(address)
+  }
   const hint = advice(error)
   const said = error.message.replace(/\s*\n\s*/g, " ").replace(LIBRARY_TIMINGS, "$1")
   return new CliExit({

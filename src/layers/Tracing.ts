@@ -1,9 +1,13 @@
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { Clock, Effect, Layer, type Scope } from "effect"
-import { FetchHttpClient, HttpBody, HttpClient } from "effect/http"
+import { HttpClient, HttpClientRequest } from "effect/http"
 import { randomBytes } from "node:crypto"
 import { hostname } from "node:os"
+import { rejectedSpans, tracesEndpoint } from "../internal/ops/otlpAnswer.ts"
 import { exportRequest, type OtlpSpan, streamSpan } from "../internal/ops/otlpSpan.ts"
 import { formatTraceParent, parseTraceParent } from "../internal/ops/traceparent.ts"
+import { type AnswerLimits, firstText } from "../internal/outbound/answer.ts"
+import { innermostCause } from "../internal/outbound/innermostCause.ts"
 import { version } from "../internal/version.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { noTracing, type StreamSpan, StreamTracer, type StreamTracing } from "../services/StreamTracer.ts"
@@ -19,7 +23,7 @@ export const layer: Layer.Layer<never, never, SidecarConfig> = Layer.effect(
     const { otlp_endpoint: endpoint } = (yield* SidecarConfig).observability
     return endpoint === undefined ? noTracing : yield* tracing(endpoint)
   })
-).pipe(Layer.provide(FetchHttpClient.layer))
+).pipe(Layer.provide(NodeHttpClient.layerNodeHttp))
 
 /** Spans that wait for the collector; more are dropped. */
 const maxWaiting = 4096
@@ -29,6 +33,10 @@ const exportInterval = "1 second"
 /** How long the collector is left alone after it failed. */
 const pauseAfterFailure = "10 seconds"
 const requestTimeout = "5 seconds"
+/** What is read of an answer: what was rejected stands in it. */
+const answerLimits: AnswerLimits = { bytes: 16_384, millis: 1000 }
+/** So much of a collector's words is logged. Characters. */
+const wordsLimit = 200
 /** How long the last spans may take when the sidecar stops. */
 const lastFlush = "2 seconds"
 
@@ -76,25 +84,54 @@ const makeExporter = Effect.fnUntraced(function*(
   waiting: Array<OtlpSpan>,
   lost: { spans: number }
 ): Effect.fn.Return<Effect.Effect<boolean>, never, HttpClient.HttpClient> {
-  const client = HttpClient.filterStatusOk(yield* HttpClient.HttpClient)
-  const url = tracesUrl(endpoint)
+  const client = yield* HttpClient.HttpClient
+  const { authorization, url } = tracesEndpoint(endpoint)
+  const request = HttpClientRequest.setHeaders(
+    HttpClientRequest.post(url),
+    authorization === undefined ? {} : { authorization }
+  )
   const resource = { service: "cy-llm-sidecar", version, instance: `${hostname()}:${process.pid}` }
   let failing = false
 
-  const post = (spans: ReadonlyArray<OtlpSpan>) =>
-    client.post(url, { body: HttpBody.jsonUnsafe(exportRequest(spans, resource)) }).pipe(
-      // The answer is read, so that its connection is free again.
-      Effect.flatMap((response) => response.text),
+  let rejecting = false
+
+  /** Why it was not delivered; `undefined`: the status line says that it was. Redirects are not followed. */
+  const post = (spans: ReadonlyArray<OtlpSpan>): Effect.Effect<string | undefined> =>
+    client.execute(HttpClientRequest.bodyJsonUnsafe(request, exportRequest(spans, resource))).pipe(
+      // A post belongs to no stream's trace.
+      Effect.provideService(HttpClient.TracerPropagationEnabled, false),
+      Effect.withTracerEnabled(false),
       Effect.timeout(requestTimeout),
-      Effect.withTracerEnabled(false)
+      Effect.flatMap((response) =>
+        Effect.map(firstText(response, answerLimits), (text) => ({ status: response.status, text }))
+      ),
+      Effect.flatMap(({ status, text }) =>
+        status >= 200 && status < 300
+          ? Effect.as(rejected(text), undefined)
+          : Effect.succeed(`HTTP ${status} ${words(text)}`.trim())
+      ),
+      Effect.catchTags({
+        TimeoutError: () => Effect.succeed("no answer"),
+        HttpClientError: (error) => Effect.succeed(words(innermostCause(error)))
+      })
     )
+  const rejected = (text: string) =>
+    Effect.suspend(() => {
+      const { message, spans } = rejectedSpans(text)
+      const first = !rejecting
+      rejecting = spans > 0
+      lost.spans += spans
+      return spans > 0 && first
+        ? Effect.logWarning(`traces: the collector took a report and rejected ${spans} of its spans: ${words(message)}`)
+        : Effect.void
+    })
   const failed = (spans: number, why: string) =>
     Effect.suspend(() => {
       lost.spans += spans
       if (failing) return Effect.logDebug(`traces: still not delivered (${why})`)
       failing = true
       return Effect.logWarning(
-        `traces cannot be delivered to ${new URL(url).host} (${why}): streams go on, their spans are dropped; ` +
+        `traces cannot be delivered to ${url.host} (${why}): streams go on, their spans are dropped; ` +
           "look at the collector, or at [observability] otlp_endpoint"
       )
     })
@@ -112,20 +149,13 @@ const makeExporter = Effect.fnUntraced(function*(
     return post(batch).pipe(
       // The sidecar stops: the last flush sends it again, and a collector knows a span by its id.
       Effect.onInterrupt(() => Effect.sync(() => waiting.unshift(...batch))),
-      Effect.matchEffect({
-        onFailure: (error) =>
-          Effect.as(failed(batch.length, error._tag === "TimeoutError" ? "no answer" : error.message), false),
-        onSuccess: () => Effect.andThen(delivered, flush)
-      })
+      Effect.flatMap((why) =>
+        why === undefined ? Effect.andThen(delivered, flush) : Effect.as(failed(batch.length, why), false)
+      )
     )
   })
   // @effect-diagnostics-next-line returnEffectInGen:off
   return flush
 })
 
-/** The endpoint is the collector's base URL, or already that of its traces. */
-const tracesUrl = (endpoint: string): string => {
-  const url = new URL(endpoint)
-  if (!url.pathname.endsWith("/v1/traces")) url.pathname = `${url.pathname.replace(/\/+$/, "")}/v1/traces`
-  return url.href
-}
+const words = (text: string): string => text.replaceAll(/[\s\p{Cc}]+/gu, " ").trim().slice(0, wordsLimit).toWellFormed()

@@ -54,6 +54,14 @@ describe("sidecar status", () => {
     expect(await watch.exited).toEqual({ code: 0, signal: null })
   })
 
+  it("tells a name that nobody knows from a sidecar that does not run", async () => {
+    const { code, stderr } = await run(["status", "--addr", "no-such-host.invalid:9"])
+    expect(stderr).toMatch(
+      /^sidecar: the name in no-such-host\.invalid:9 is known to nobody \(ENOTFOUND\); check --addr/
+    )
+    expect(code).toBe(69)
+  })
+
   it("names the address when no sidecar answers, and ends with 69", async () => {
     const { code, stderr } = await run(["status", "--addr", "127.0.0.1:1"])
     expect(stderr).toMatch(/^sidecar: no sidecar answers at 127\.0\.0\.1:1; start one with `sidecar run`.*\n$/)

@@ -400,7 +400,15 @@ describe("settings that contradict each other", () => {
     ["[server]\nbind_addr = [\"[::1]:1\", \"unix:///x\", \"[::1]:1\"]", {}, [
       "sidecar.toml: [server] bind_addr: [::1]:1 is listed twice"
     ]],
-    ["[server]\nbind_addr = [\"127.0.0.1:0\", \"127.0.0.1:0\"]", {}, []]
+    ["[server]\nbind_addr = [\"127.0.0.1:0\", \"127.0.0.1:0\"]", {}, []],
+    ["", { SIDECAR_BILLING_ENDPOINT: "http://user:100%@127.0.0.1:9/v1" }, [
+      "SIDECAR_BILLING_ENDPOINT: has a % in its user name or password that begins no escape; write % as %25"
+    ]],
+    ["[observability]\notlp_endpoint = \"http://%zz@c:4318\"", {}, [
+      "sidecar.toml: [observability] otlp_endpoint: has a % in its user name or password that begins no escape; "
+      + "write % as %25"
+    ]],
+    ["", { SIDECAR_BILLING_ENDPOINT: "http://user:100%25@127.0.0.1:9/v1%" }, []]
   ])("are told where they were set: %s %o", (toml, env, lines) => {
     assert.deepStrictEqual(mistakes(toml, env), lines)
   })

@@ -1,5 +1,6 @@
 import { type BindAddress, formatBindAddress, parseBindAddress } from "../../services/Address.ts"
 import type { Settings } from "../../services/SidecarConfig.ts"
+import { hasReadableCredentials } from "../outbound/endpoint.ts"
 
 /** A mistake that no key shows by itself. `keys`: who takes part; it is told at the first of them that was set. */
 export interface Contradiction {
@@ -17,7 +18,7 @@ const same = (a: BindAddress, b: BindAddress): boolean =>
   a._tag === "Unix" ? b._tag === "Unix" && a.path === b.path : b._tag === "Tcp" && a.host === b.host && sharePort(a, b)
 
 /** Finds settings that are right one by one and wrong together. */
-export const contradictions = ({ observability, server }: Settings): ReadonlyArray<Contradiction> => {
+export const contradictions = ({ metering, observability, server }: Settings): ReadonlyArray<Contradiction> => {
   const found: Array<Contradiction> = []
   const { tls_cert, tls_client_ca, tls_key } = server
   if ((tls_cert === undefined) !== (tls_key === undefined)) {
@@ -43,6 +44,16 @@ export const contradictions = ({ observability, server }: Settings): ReadonlyArr
       keys: ["metrics_port", "bind_addr", "metrics_host"],
       message: `port ${metrics.port} is both metrics_port's and bind_addr's; each needs its own`
     })
+  }
+  for (
+    const [key, address] of [
+      ["billing_endpoint", metering.billing_endpoint],
+      ["otlp_endpoint", observability.otlp_endpoint]
+    ] as const
+  ) {
+    if (address !== undefined && !hasReadableCredentials(address)) {
+      found.push({ keys: [key], message: "has a % in its user name or password that begins no escape; write % as %25" })
+    }
   }
   return found
 }
