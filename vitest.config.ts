@@ -13,7 +13,7 @@ const wire = [
 ]
 
 /** What measures memory, or wants the machine for itself: one file at a time, when all others are done. */
-const alone = ["test/wire/backpressure.test.ts"]
+const alone = ["test/wire/memory.test.ts"]
 
 /** Files with a long form (`test/support/run/soak.ts`). */
 const soak = [
@@ -22,6 +22,7 @@ const soak = [
   "test/mutations/**/*.test.ts",
   "test/conformance/ccore.test.ts",
   "test/simulation/explorer.test.ts",
+  "test/wire/memory.test.ts",
   "test/wire/usageCrash.test.ts"
 ]
 

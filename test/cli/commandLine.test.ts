@@ -1,7 +1,7 @@
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { describe, expect, it } from "vitest"
-import { root } from "../support/node.ts"
+import { program, root } from "../support/node.ts"
 import { Program, run, temporaryFolder } from "./program.ts"
 
 const manifest = JSON.parse(fs.readFileSync(path.join(root, "package.json"), "utf8"))
@@ -43,13 +43,16 @@ describe("the command line", () => {
     expect(code).toBe(64)
   })
 
-  it("runs the daemon without a command, and greets before anything else", async () => {
+  it.each([
+    ["as it is built", program],
+    ["from its sources", path.join(root, "src/main.ts")]
+  ])("runs the daemon without a command, %s, and greets before anything else", async (_, program) => {
     const cwd = temporaryFolder()
     fs.writeFileSync(
       path.join(cwd, "sidecar.toml"),
       "[observability]\nmetrics_host = \"127.0.0.1\"\nmetrics_port = 0\n"
     )
-    const sidecar = new Program([], { cwd, env: { SIDECAR_BIND_ADDR: "127.0.0.1:0" } })
+    const sidecar = new Program([], { cwd, program, env: { SIDECAR_BIND_ADDR: "127.0.0.1:0" } })
     await sidecar.line("gRPC server listening")
     const [starting, loading, configuration] = sidecar.out.all.map((line) => JSON.parse(line))
     expect(starting).toMatchObject({ msg: "starting cy-llm-sidecar", version: manifest.version })

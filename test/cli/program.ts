@@ -5,7 +5,7 @@ import * as path from "node:path"
 import { createInterface } from "node:readline"
 import { onTestFinished } from "vitest"
 import { deferred, Recorder } from "../support/events.ts"
-import { nodeBinary, root } from "../support/node.ts"
+import { nodeBinary, program } from "../support/node.ts"
 
 export interface ProgramExit {
   readonly code: number | null
@@ -15,6 +15,8 @@ export interface ProgramExit {
 export interface ProgramOptions {
   readonly env?: Readonly<Record<string, string>>
   readonly cwd?: string
+  /** By its path; default: the one that the tests start. */
+  readonly program?: string
   /** What it reads from stdin; default: nothing. */
   readonly stdin?: string
 }
@@ -25,9 +27,6 @@ export const temporaryFolder = (): string => {
   onTestFinished(() => fs.rmSync(folder, { recursive: true, force: true }))
   return folder
 }
-
-/** `TEST_PROGRAM`: another build of the program, by its path, for example the one of an installed package. */
-const main = path.resolve(root, process.env["TEST_PROGRAM"] ?? "src/main.ts")
 
 /** The program as a user starts it, in a folder and an environment of its own. */
 export class Program {
@@ -41,7 +40,7 @@ export class Program {
   constructor(args: ReadonlyArray<string>, options: ProgramOptions = {}) {
     const exited = deferred<ProgramExit>()
     this.exited = exited.promise
-    this.child = spawn(nodeBinary, [main, ...args], {
+    this.child = spawn(nodeBinary, [options.program ?? program, ...args], {
       cwd: options.cwd ?? temporaryFolder(),
       env: { PATH: process.env["PATH"] ?? "", ...options.env },
       stdio: "pipe"

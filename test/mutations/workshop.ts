@@ -1,12 +1,28 @@
-import { spawn } from "node:child_process"
+import { type ChildProcess, fork, spawn } from "node:child_process"
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import type { Broken } from "../simulation/explorer/rules.ts"
 import type { Mutant } from "./mutants.ts"
 
 const root = join(import.meta.dirname, "../..")
 
-/** What a run of the explorer said. */
+/** So many runs of the explorer in this copy. */
+export interface Task {
+  readonly copy: string
+  /** The first seed. */
+  readonly seed: number
+  readonly runs: number
+}
+
+/** What the explorer found; without a `seed` every rule held in all `runs`. */
+export interface Found {
+  readonly runs: number
+  readonly seed: number | undefined
+  readonly broken: ReadonlyArray<Broken>
+}
+
+/** What a run of the explorer's command said. */
 export interface Verdict {
   readonly exitCode: number | null
   readonly output: string
@@ -21,8 +37,8 @@ const edit = async (copy: string, { file, find, replace }: Mutant["edits"][numbe
   await writeFile(path, text.replace(find, () => replace))
 }
 
-/** Runs the explorer on a copy of the sources with `edits` in it. */
-export const exploreCopy = async (edits: Mutant["edits"], runs: number): Promise<Verdict> => {
+/** A copy of the sources with `edits` in it, for the time of `use`. */
+const withCopy = async <A>(edits: Mutant["edits"], use: (copy: string) => Promise<A>): Promise<A> => {
   const copy = await mkdtemp(join(tmpdir(), "cy-mutant-"))
   try {
     for (const part of ["src", "test/simulation", "proto", "package.json"]) {
@@ -30,7 +46,16 @@ export const exploreCopy = async (edits: Mutant["edits"], runs: number): Promise
     }
     await symlink(join(root, "node_modules"), join(copy, "node_modules"))
     for (const one of edits) await edit(copy, one)
-    return await new Promise((resolve, reject) => {
+    return await use(copy)
+  } finally {
+    await rm(copy, { recursive: true, force: true })
+  }
+}
+
+/** Runs the explorer's command on a copy of the sources with `edits` in it, as a user does. */
+export const exploreByCommand = (edits: Mutant["edits"], runs: number): Promise<Verdict> =>
+  withCopy(edits, (copy) =>
+    new Promise((resolve, reject) => {
       const script = join(copy, "test/simulation/explore.ts")
       const args = [script, "--runs", String(runs), "--jobs", "1", "--no-shrink"]
       const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] })
@@ -42,8 +67,36 @@ export const exploreCopy = async (edits: Mutant["edits"], runs: number): Promise
       child.stderr.on("data", onData)
       child.on("error", reject)
       child.on("close", (exitCode) => resolve({ exitCode, output }))
+    }))
+
+/** A process that explores one copy after the other; it is started again when one of them has killed it. */
+export class Workshop {
+  #child: ChildProcess | undefined
+
+  explore(edits: Mutant["edits"], runs: number, seed = 1): Promise<Found> {
+    return withCopy(edits, (copy) => {
+      const child = this.#running()
+      const { promise, reject, resolve } = Promise.withResolvers<Found>()
+      const died = (code: number | null) => reject(new Error(`the explorer ended with exit code ${code}`))
+      child.once("exit", died)
+      child.once("message", (found: Found) => {
+        child.off("exit", died)
+        resolve(found)
+      })
+      child.send({ copy, seed, runs } satisfies Task)
+      return promise
     })
-  } finally {
-    await rm(copy, { recursive: true, force: true })
+  }
+
+  close(): void {
+    this.#child?.kill("SIGKILL")
+  }
+
+  #running(): ChildProcess {
+    if (this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null) {
+      return this.#child
+    }
+    this.#child = fork(join(import.meta.dirname, "explorer.ts"), { execArgv: [], serialization: "advanced" })
+    return this.#child
   }
 }

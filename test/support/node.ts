@@ -11,5 +11,5 @@ export const nodeBinary = fs.existsSync(pinned) ? pinned : process.execPath
 
 const { TEST_BUNDLE, TEST_PROGRAM } = process.env
 
-/** The daemon that the tests start: `TEST_PROGRAM`, else the bundle that the run has built, else the sources. */
-export const daemon = path.resolve(root, TEST_PROGRAM ?? TEST_BUNDLE ?? "src/main.ts")
+/** The program that the tests start: `TEST_PROGRAM`, else the bundle that the run has built, else the sources. */
+export const program = path.resolve(root, TEST_PROGRAM ?? TEST_BUNDLE ?? "src/main.ts")

@@ -3,7 +3,7 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { createInterface } from "node:readline"
 import { deferred, eventually, Recorder } from "./events.ts"
-import { daemon, nodeBinary } from "./node.ts"
+import { nodeBinary, program } from "./node.ts"
 
 /** Which of the two wires the daemon runs on (`SIDECAR_WIRE`). */
 export type WireName = "http2" | "grpc-js"
@@ -74,7 +74,7 @@ export class Sidecar {
     if (options.toml !== undefined) fs.writeFileSync(path.join(folder, "sidecar.toml"), options.toml)
     const exited = deferred<SidecarExit>()
     this.exited = exited.promise
-    this.#child = spawn(nodeBinary, [daemon, ...args], {
+    this.#child = spawn(nodeBinary, [program, ...args], {
       cwd: folder,
       stdio: ["ignore", "pipe", "pipe"],
       ...(options.uid === undefined ? {} : { uid: options.uid }),

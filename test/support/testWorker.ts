@@ -122,6 +122,8 @@ export class TestWorker {
         const cause = new Error(`the worker has ended (${signal ?? code})`)
         this.#listening.reject(cause)
         this.#calls.fail(cause)
+        this.connections.fail(cause)
+        this.healthProbes.fail(cause)
         for (const call of this.#open.values()) call.requests.fail(cause)
         resolve()
       })

@@ -46,7 +46,8 @@ export const startHttp2 = (path: string, emit: (event: Event) => void): (command
   const answerHealth = (stream: http2.ServerHttp2Stream) => {
     emit({ event: "health" })
     stream.resume()
-    if (mode.kind === "silent") return
+    // The sidecar may have given it up before we learn of it.
+    if (mode.kind === "silent" || stream.destroyed) return
     if (mode.kind === "fail") {
       stream.respond({ ...replyHeaders, "grpc-status": String(mode.code), "grpc-message": mode.message }, {
         endStream: true
@@ -130,6 +131,8 @@ export const startHttp2 = (path: string, emit: (event: Event) => void): (command
     const entry = calls.get(command.id)
     if (entry === undefined) return
     const { socket, stream } = entry
+    // Its connection may live on, but nothing can be said on the stream any more.
+    if (stream.destroyed && !["goaway", "destroy", "finish"].includes(command.op)) return
     switch (command.op) {
       case "headers":
         return stream.respond({ ...replyHeaders, ...headersOf(command.metadata) }, { waitForTrailers: true })

@@ -18,29 +18,6 @@ const readSlowly = async (call: RawCall, bytes: number, millis: number): Promise
 }
 
 describe.each(wires)("a gateway that stops reading, on the %s wire", (wire) => {
-  it("does not make the sidecar grow while the worker has 300,000 messages of 1 kB, and gets them all when it reads", async () => {
-    const lab = await openLab({ wire })
-    const warm = lab.gateway.call({ requests: [request()] })
-    ;(await lab.worker.nextCall()).answer(1000)
-    await warm.status
-    const before = lab.sidecar.residentBytes()
-    const call = lab.rawGateway().call({ requests: [request()], reading: false, keep: false })
-    const served = await lab.worker.nextCall()
-    served.burst(token(1, "x".repeat(1000)), 300_000)
-    served.send(endOfStream(300_000))
-    await served.burstStalled.promise
-    expect((lab.sidecar.residentBytes() - before) / MiB).toBeLessThan(32)
-    expect(served.burstDone.settled()).toBe(false)
-    call.readAll()
-    await served.burstDone.promise
-    served.end()
-    await call.status
-    expect(call.messages.all.length).toBe(300_001)
-    const figures = await lab.sidecar.settled()
-    expectBalanced(figures)
-    expect(figures.get("sidecar_tokens_processed_total")).toBe(301_000)
-  })
-
   it("can still cancel, and the worker learns of it", async () => {
     const lab = await openLab({ wire })
     const call = lab.rawGateway(1000).call({ requests: [request()], reading: false })
@@ -72,18 +49,18 @@ describe.each(wires)("a gateway that stops reading, on the %s wire", (wire) => {
 describe("a slow gateway on the http2 wire", () => {
   it.each(
     [
-      ["grpc-js", "", 30],
-      ["http2", "", 30],
-      ["grpc-js", "x".repeat(1000), 1030],
-      ["http2", "x".repeat(1000), 1030]
+      ["grpc-js", 0, 30],
+      ["http2", 0, 30],
+      ["grpc-js", 1000, 1030],
+      ["http2", 1000, 1030]
     ] as const
   )(
-    "gets 500 tokens and then RESOURCE_EXHAUSTED, reading one a millisecond (worker on %s, text of \"%s\")",
+    "gets 500 tokens and then RESOURCE_EXHAUSTED, reading one a millisecond (worker on %s, %i bytes of text each)",
     async (engine, text, bytes) => {
       const lab = await openLab({ engine })
       const call = lab.rawGateway(64).call({ requests: [request()], reading: false })
       const served = await lab.worker.nextCall()
-      const answer = Array.from({ length: 500 }, (_, at) => token(at, `词${text}`))
+      const answer = Array.from({ length: 500 }, (_, at) => token(at, `词${"x".repeat(text)}`))
       served.send(...answer)
       served.end(8, "显存不足", [["x-why", "oom"]])
       await readSlowly(call, bytes, 1)

@@ -23,8 +23,10 @@ const SHOWN_LINES = 8
 const STOP_MILLIS = 10_000
 const START_MILLIS = 30_000
 
-/** The program itself: only bundled code is JavaScript here. */
-const MAIN = fileURLToPath(packageFile(import.meta.url.endsWith(".ts") ? "src/main.ts" : "dist/bin/sidecar.js"))
+/** The program itself; where it is bundled, this code is a file beside it. */
+const MAIN = fileURLToPath(
+  import.meta.url.endsWith(".ts") ? packageFile("src/main.ts") : new URL("sidecar.js", import.meta.url)
+)
 
 const parse = (line: string): LogLine | undefined => {
   try {

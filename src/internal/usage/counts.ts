@@ -1,4 +1,4 @@
-import { tokensOf, type UsageTally } from "../../services/UsageMeter.ts"
+import { tokensOf, type UsageTally } from "../../services/UsageTally.ts"
 
 /** The counters of one running stream, as a checkpoint keeps them. What is not known is -1. */
 export interface OpenCounts {
