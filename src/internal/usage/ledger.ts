@@ -6,7 +6,7 @@ import type {
   UsageBalance,
   UsageBatch
 } from "../../services/UsageJournal.ts"
-import { mostTokens } from "../../services/UsageMeter.ts"
+import { mostTokens } from "../../services/UsageTally.ts"
 import { type OpenCounts, type PackedCounts, unpackCounts } from "./counts.ts"
 import { fits, merge, mergeKey, startMerge, sumOf } from "./merge.ts"
 import type { UsageGroup, UsageStore } from "./store.ts"
