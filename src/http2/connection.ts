@@ -54,6 +54,7 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
   readonly #keepalive: Keepalive
   readonly #bornAt: number
   #ready = false
+  readonly #settingsSent = new Pings()
   #settingsAcknowledged = false
   /** The last stream that our GOAWAY named; −1: none was sent. */
   #goawaySent = -1
@@ -83,6 +84,7 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
     this.#preface = options.role === "server" ? new PrefaceReader() : undefined
     if (options.role === "client") this.output.append(PREFACE)
     this.output.append(settingsFrame(this.#settings, options.role))
+    this.#settingsSent.next(() => this.#settingsInForce())
     this.#receiver.openWindow()
   }
 
@@ -94,6 +96,11 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
   /** No new stream can be opened: closed, or one side has said GOAWAY. */
   get goingAway(): boolean {
     return this.over || this.#goawayCode >= 0 || this.#goawaySent >= 0
+  }
+
+  /** Requests that wait to be handed up. */
+  get arrivals(): number {
+    return this.#streams.arrivals
   }
 
   /** PINGs of ours that the peer has not acknowledged. */
@@ -138,7 +145,7 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
       return this.abort(ErrorCode.ENHANCE_YOUR_CALM, "the peer does not read")
     }
     this.#streams.tick(this.#options.lingerMillis ?? 1000, this.#options.stallMillis ?? 0)
-    if (this.#drainAt >= 0 && now - this.#drainAt > DRAIN_MILLIS) this.#finalGoaway()
+    if (this.#drainAt >= 0 && now - this.#drainAt > DRAIN_MILLIS) this.goAway()
     const due = this.#keepalive.tick(now)
     if (due === "ask") this.ping()
     else if (due === "gone") this.abort(ErrorCode.NO_ERROR, "the peer does not answer PING")
@@ -166,16 +173,31 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
     this.output.append(words(0, number))
   }
 
+  /** Asks the same by SETTINGS without an entry, which has to be acknowledged too (§6.5.3). */
+  askBySettings(onAck: () => void): void {
+    if (this.over) return
+    this.#settingsSent.next(onAck)
+    this.output.head(0, FrameType.SETTINGS, Flag.NONE, 0)
+  }
+
   /**
    * Takes no new streams, lets the open ones end, then closes. A client hears it twice (§6.8), so that streams which are
    * under way are still served.
    */
   drain(): void {
     if (this.over || this.#goawaySent >= 0) return
-    if (this.role === "client" || !this.#ready) return this.#finalGoaway()
+    if (this.role === "client" || !this.#ready) return this.goAway()
     this.#goaway(MAX_WINDOW, ErrorCode.NO_ERROR, "")
     this.#drainAt = this.now
-    this.ping(() => this.#finalGoaway())
+    this.ping(() => this.goAway())
+  }
+
+  /** Like {@link Http2Connection.drain}, but said once: streams that are under way are refused. */
+  goAway(): void {
+    if (this.over) return
+    this.#drainAt = -1
+    this.#goaway(this.#streams.lastPeerId, ErrorCode.NO_ERROR, "")
+    this.#finishIfIdle()
   }
 
   /** A connection error (§5.4.1): GOAWAY, and every stream ends now. */
@@ -214,11 +236,7 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
   }
 
   onSettingsAck(): void {
-    if (this.#settingsAcknowledged) return
-    this.#settingsAcknowledged = true
-    this.#streams.settingsInForce()
-    const { headerTable } = this.#settings
-    if (headerTable !== DEFAULT_TABLE) this.#receiver.headers.decoder.setMaxTableSize(headerTable)
+    this.#settingsSent.acknowledge()
   }
 
   onPingAck(number: number): void {
@@ -237,6 +255,14 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
     this.#finishIfIdle()
   }
 
+  /** Our SETTINGS are acknowledged (§6.5.3). */
+  #settingsInForce(): void {
+    this.#settingsAcknowledged = true
+    this.#streams.settingsInForce()
+    const { headerTable } = this.#settings
+    if (headerTable !== DEFAULT_TABLE) this.#receiver.headers.decoder.setMaxTableSize(headerTable)
+  }
+
   #foreign(what: Foreign): void {
     this.#handler.onForeign(what)
     this.output.drop()
@@ -251,13 +277,6 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
     this.output.append(words(last, code))
     this.output.append(text)
     this.#goawaySent = last
-  }
-
-  #finalGoaway(): void {
-    if (this.over) return
-    this.#drainAt = -1
-    this.#goaway(this.#streams.lastPeerId, ErrorCode.NO_ERROR, "")
-    this.#finishIfIdle()
   }
 
   /** After a GOAWAY, ours or the peer's, the connection ends with its last stream. */

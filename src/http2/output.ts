@@ -11,16 +11,21 @@ export interface Slab {
 export class SlabPool {
   readonly slabBytes: number
   readonly #keep: number
+  readonly #allocate: (bytes: number) => Uint8Array
   readonly #free: Array<Slab> = []
 
-  /** `slabBytes`: size of each; `keep`: how many lie ready, what is given back beyond goes to the collector. */
-  constructor(slabBytes = 32_768, keep = 64) {
+  /**
+   * `slabBytes`: size of each; `keep`: how many lie ready, what is given back beyond goes to the collector. `allocate`: where
+   * the platform has a kind of array that its sockets like better.
+   */
+  constructor(slabBytes = 32_768, keep = 64, allocate = (bytes: number): Uint8Array => new Uint8Array(bytes)) {
     this.slabBytes = slabBytes
     this.#keep = keep
+    this.#allocate = allocate
   }
 
   take(): Slab {
-    return this.#free.pop() ?? { bytes: new Uint8Array(this.slabBytes), used: 0 }
+    return this.#free.pop() ?? { bytes: this.#allocate(this.slabBytes), used: 0 }
   }
 
   /** Nobody reads from the slab any more. */

@@ -65,6 +65,11 @@ export class Streams implements StreamHost, SenderHost {
     return this.store.size + this.#waiting.length
   }
 
+  /** Requests that wait to be handed up, also those that were reset meanwhile. */
+  get arrivals(): number {
+    return this.#arrivals.length - this.#arrivalsAt
+  }
+
   /** A client's new stream; `undefined`: there are no identifiers left (§5.1.1). */
   open(head: FieldList, handler: StreamHandler): Http2Stream | undefined {
     if (this.#nextId > MAX_WINDOW) return undefined

@@ -1,0 +1,152 @@
+import type { Socket } from "node:net"
+import { Http2Connection } from "../connection.ts"
+import type { ConnectionHandler, ConnectionOptions, Transport } from "../connectionTypes.ts"
+import type { Slab } from "../output.ts"
+import type { Loop } from "./loop.ts"
+
+/** Time for a peer to close its side after we have said all. */
+const CLOSE_MILLIS = 1000
+/** Requests that may wait to be handed up before the socket is not read any more. */
+const MAX_ARRIVALS = 256
+
+const NOTHING = Buffer.alloc(0)
+
+/** Moves the bytes of one connection through one socket (plain or TLS). */
+export class SocketDriver implements Transport {
+  readonly connection: Http2Connection
+  readonly socket: Socket
+  readonly #loop: Loop
+  readonly #encrypted: boolean
+  /** Slabs that the socket has not taken yet. */
+  #underWay: Array<Slab> = []
+  #dirty = false
+  #endingAt = -1
+  #paused = false
+  #error: string | undefined
+  readonly #written = (): void => this.#onWritten()
+
+  /** `socket` is connected, and nobody else reads it. `encrypted`: a TLS socket, which never takes bytes at once. */
+  constructor(
+    loop: Loop,
+    socket: Socket,
+    encrypted: boolean,
+    options: Omit<ConnectionOptions, "pool" | "now">,
+    handler: ConnectionHandler
+  ) {
+    this.#loop = loop
+    this.socket = socket
+    this.#encrypted = encrypted
+    this.connection = new Http2Connection({ ...options, pool: loop.pool, now: loop.now() }, this, handler)
+    loop.add(this)
+    socket.on("data", (chunk: Buffer) => this.#read(chunk))
+    socket.on("error", (error) => {
+      this.#error = error.message
+    })
+    socket.on("end", () => {
+      this.connection.lost("the peer closed the connection")
+      this.onEnd()
+    })
+    socket.on("close", () => this.#gone())
+  }
+
+  /** Ends the connection without a word. */
+  destroy(): void {
+    this.socket.destroy()
+    this.#gone()
+  }
+
+  onOutput(): void {
+    if (this.#dirty) return
+    this.#dirty = true
+    this.#loop.output(this)
+  }
+
+  onPressure(): void {
+    this.flush()
+  }
+
+  onArrivals(): void {
+    this.#loop.arrivals(this)
+  }
+
+  onEnd(): void {
+    if (this.#endingAt >= 0) return
+    this.#endingAt = this.#loop.now()
+    this.onOutput()
+  }
+
+  /** Hands up requests; answers whether some are left. */
+  turn(limit: number): boolean {
+    const more = this.connection.turn(limit)
+    if (this.#paused && !more) {
+      this.#paused = false
+      this.socket.resume()
+    }
+    return more
+  }
+
+  tick(now: number): void {
+    this.connection.tick(now)
+    if (this.#endingAt >= 0 && now - this.#endingAt > CLOSE_MILLIS) this.destroy()
+  }
+
+  /** Writes what there is, unless the last write is still under way. */
+  flush(): void {
+    this.#dirty = false
+    const { socket } = this
+    const { output } = this.connection
+    if (socket.destroyed) return output.drop()
+    if (this.#underWay.length > 0) return
+    if (output.waiting > 0) this.#write()
+    if (this.#endingAt >= 0 && output.waiting === 0 && !socket.writableEnded) socket.end()
+  }
+
+  #write(): void {
+    const { socket } = this
+    const { output } = this.connection
+    const slab = output.shift()
+    if (slab === undefined) return
+    if (output.waiting === 0 && !this.#encrypted) {
+      // Mostly the kernel takes it at once, and nothing is left to remember.
+      socket.write(slab.bytes.subarray(0, slab.used))
+      if (socket.writableLength === 0) return this.#taken(slab)
+      this.#underWay.push(slab)
+      socket.write(NOTHING, this.#written)
+      return
+    }
+    socket.cork()
+    for (let one: Slab | undefined = slab; one !== undefined; one = output.shift()) {
+      this.#underWay.push(one)
+      const view = one.bytes.subarray(0, one.used)
+      if (output.waiting > 0) socket.write(view)
+      else socket.write(view, this.#written)
+    }
+    socket.uncork()
+  }
+
+  #taken(slab: Slab): void {
+    const { used } = slab
+    this.#loop.pool.give(slab)
+    this.connection.confirmed(used)
+  }
+
+  #onWritten(): void {
+    const taken = this.#underWay
+    this.#underWay = []
+    for (const slab of taken) this.#taken(slab)
+    this.flush()
+  }
+
+  #read(chunk: Buffer): void {
+    this.connection.receive(chunk)
+    if (this.connection.arrivals <= MAX_ARRIVALS || this.#paused) return
+    this.#paused = true
+    this.socket.pause()
+  }
+
+  #gone(): void {
+    this.#loop.remove(this)
+    this.connection.lost(this.#error ?? "the connection was closed")
+    this.connection.output.drop()
+  }
+}
