@@ -168,8 +168,11 @@ export class Receiver implements FrameSink {
     const stream = this.#dataStream
     if (stream === undefined) return
     this.#dataStream = undefined
-    // What is left is padding: taken at once.
-    stream.recvCredit += this.#dataLength
+    // What is left is padding: taken at once. Nothing else may ever come to give its window back.
+    if (this.#dataLength > 0) {
+      stream.recvCredit += this.#dataLength
+      if (!stream.closed && (this.#dataFlags & Flag.END_STREAM) === 0) this.#streams.reopen(stream)
+    }
     if ((this.#dataFlags & Flag.END_STREAM) === 0 || !this.#caughtUp() || stream.closed) return
     this.#remoteEnd(stream, undefined)
   }
