@@ -2,17 +2,36 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import { Effect } from "effect"
 import { report, teardown } from "./exit.ts"
 
-const codes = { SIGINT: 130, SIGTERM: 143 } as const
+const codes = { SIGINT: 130, SIGQUIT: 131, SIGTERM: 143 } as const
 
-/** The first SIGINT or SIGTERM ends the program in order (`runMain` interrupts it), the second one at once. */
-const endOnSecondSignal = (): void => {
-  let asked = false
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    process.on(signal, () => {
-      if (asked) process.exit(codes[signal])
-      asked = true
-    })
-  }
+/** One Ctrl-C under `npm start` comes twice: from the terminal and from npm, which passes it on. */
+const SAME_KEY_MILLIS = 300
+
+/**
+ * The first SIGINT, SIGTERM, SIGQUIT or SIGHUP ends the program in order, the second one at once. A SIGHUP is never the
+ * second: a terminal that closes may send several. SIGUSR1, which would open Node's debugger, does nothing.
+ */
+const endOnSignals = (): void => {
+  let askedAt: number | undefined
+  /** `runMain` listens to SIGINT and SIGTERM only. */
+  const endInOrder = () => process.emit("SIGTERM", "SIGTERM")
+  process.on("SIGINT", () => {
+    const now = performance.now()
+    askedAt ??= now
+    if (now - askedAt > SAME_KEY_MILLIS) process.exit(codes.SIGINT)
+  })
+  process.on("SIGTERM", () => {
+    if (askedAt !== undefined) process.exit(codes.SIGTERM)
+    askedAt = performance.now()
+  })
+  process.on("SIGQUIT", () => {
+    if (askedAt !== undefined) process.exit(codes.SIGQUIT)
+    endInOrder()
+  })
+  process.on("SIGHUP", () => {
+    if (askedAt === undefined) endInOrder()
+  })
+  process.on("SIGUSR1", () => {})
 }
 
 /** A reader of our output that leaves (`| head`) is told by the write itself, not by an uncaught error. */
@@ -22,7 +41,7 @@ const tolerateBrokenPipe = (): void => {
 
 /** Runs the program that this process is. Its failure is told on stderr and by the exit code. */
 export const runToEnd = <E>(program: Effect.Effect<void, E>): void => {
-  endOnSecondSignal()
+  endOnSignals()
   tolerateBrokenPipe()
   NodeRuntime.runMain(Effect.tapCause(program, report), { teardown, disableErrorReporting: true })
 }

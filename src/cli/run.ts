@@ -3,5 +3,7 @@ import { daemon } from "./daemon.ts"
 
 /** `sidecar run`, and `sidecar` alone. */
 export const run = Command.make("run", {}, () => daemon).pipe(
-  Command.withDescription("Run the sidecar (also what `sidecar` alone does); SIGTERM drains it")
+  Command.withDescription(
+    "Run the sidecar (also what `sidecar` alone does); SIGTERM, SIGINT, SIGQUIT and SIGHUP drain it"
+  )
 )

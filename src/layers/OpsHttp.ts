@@ -3,6 +3,7 @@ import * as RecentWindow from "../internal/metrics/recentWindow.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import type { OpsLimit } from "../internal/ops/opsConnections.ts"
 import { type OpsAnswer, type OpsPages, serve } from "../internal/ops/opsServer.ts"
+import { type PortOwner, portOwner } from "../internal/ops/portOwner.ts"
 import { readiness } from "../internal/ops/readiness.ts"
 import { sharedAnswer } from "../internal/ops/sharedAnswer.ts"
 import { statusPage, statusPagePolicy } from "../internal/ops/statusPage.ts"
@@ -141,9 +142,13 @@ const listen = Effect.fnUntraced(function*(
 ): Effect.fn.Return<OpsHttp["Service"], BindError, Metrics | Scope.Scope> {
   const { metrics_host: host, metrics_max_connections: maxConnections, metrics_port: port } = settings.observability
   const onLimit = yield* makeOnLimit(maxConnections)
-  const bound = yield* Effect.mapError(
-    serve(pages, { host, port, maxConnections, onLimit }),
-    (error) => bindError(error, host, port)
+  const bound = yield* serve(pages, { host, port, maxConnections, onLimit }).pipe(
+    Effect.catch((error) =>
+      Effect.gen(function*() {
+        const owner = codeOf(error) === "EADDRINUSE" ? yield* portOwner(host, port) : "unknown"
+        return yield* bindError(error, host, port, owner)
+      })
+    )
   )
   const address = host.includes(":") ? `[${host}]:${bound}` : `${host}:${bound}`
   yield* Effect.logInfo("metrics server listening").pipe(Effect.annotateLogs({ address }))
@@ -179,13 +184,28 @@ const makeOnLimit = Effect.fnUntraced(function*(
 const key = "[observability] metrics_port"
 const remedy = "set [observability] metrics_port / SIDECAR_METRICS_PORT"
 
-const bindError = (error: Error, host: string, port: number): BindError => {
-  const code = "code" in error ? String(error.code) : "unknown"
+const codeOf = (error: Error): string => "code" in error ? String(error.code) : "unknown"
+
+/** Who has the port, and what to do about it. */
+const inUse = (port: number, owner: PortOwner): string => {
+  switch (owner) {
+    case "cy-llm worker":
+      return `metrics port ${port} is in use by the health server of a CY-LLM worker: start that worker with ` +
+        `CY_LLM_HEALTH_PORT=19090, or ${remedy}`
+    case "sidecar":
+      return `metrics port ${port} is in use by another sidecar: stop it or ${remedy}`
+    case "unknown":
+      return `metrics port ${port} is in use by another process: stop it or ${remedy}`
+  }
+}
+
+const bindError = (error: Error, host: string, port: number, owner: PortOwner): BindError => {
+  const code = codeOf(error)
   const say = (reason: BindError["reason"], detail: string) =>
     new BindError({ key, address: `${host}:${port}`, reason, detail })
   switch (code) {
     case "EADDRINUSE":
-      return say("in_use", `metrics port ${port} is in use by another process: stop it or ${remedy}`)
+      return say("in_use", inUse(port, owner))
     case "EACCES":
     case "EPERM":
       return say("forbidden", `no permission to listen on metrics port ${port}: ${remedy} to one above 1023`)

@@ -305,6 +305,27 @@ describe("OpsHttp", () => {
       )
     }))
 
+  it.live("knows a CY-LLM worker's health server on its port, and says how to move it", () =>
+    Effect.gen(function*() {
+      const worker = createServer((_, response) => response.end("worker_inflight_requests 0\n"))
+      const port = yield* Effect.acquireRelease(
+        Effect.callback<number>((resume) => {
+          worker.listen(0, "127.0.0.1", () => {
+            const address = worker.address()
+            resume(Effect.succeed(address === null || typeof address === "string" ? 0 : address.port))
+          })
+        }),
+        () => Effect.sync(() => worker.close())
+      )
+      const error = yield* Layer.build(sidecar(makeWorld(), settings({ port }))).pipe(Effect.flip)
+      assert.strictEqual(error.reason, "in_use")
+      assert.strictEqual(
+        error.message,
+        `metrics port ${port} is in use by the health server of a CY-LLM worker: start that worker with ` +
+          "CY_LLM_HEALTH_PORT=19090, or set [observability] metrics_port / SIDECAR_METRICS_PORT"
+      )
+    }).pipe(Effect.scoped))
+
   it.live("tells a host that is not of this machine, with its key", () =>
     Effect.gen(function*() {
       const error = yield* Layer.build(sidecar(makeWorld(), settings({ host: "192.0.2.1" }))).pipe(Effect.flip)

@@ -9,7 +9,7 @@ import { wires } from "../support/sidecar.ts"
 const exitedWell = { code: 0, signal: null }
 
 describe.each(wires)("a sidecar that is told to stop, on the %s wire", (wire) => {
-  it.each(["SIGTERM", "SIGINT"] as const)(
+  it.each(["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP"] as const)(
     "lets a running stream end complete after %s, refuses a new call, and exits with 0",
     async (signal) => {
       const lab = await openLab({ wire })
@@ -52,7 +52,7 @@ describe.each(wires)("a sidecar that is told to stop, on the %s wire", (wire) =>
     expect(await lab.sidecar.exited).toEqual(exitedWell)
   })
 
-  it("ends at once on a second signal", async () => {
+  it.each(["SIGTERM", "SIGQUIT"] as const)("ends at once on %s as the second signal", async (second) => {
     const lab = await openLab({ wire, env: { SIDECAR_DRAIN_TIMEOUT_SECS: "3600" } })
     const gateway = lab.rawGateway()
     const call = gateway.call({ requests: [request()] })
@@ -62,10 +62,44 @@ describe.each(wires)("a sidecar that is told to stop, on the %s wire", (wire) =>
     lab.sidecar.signal("SIGTERM")
     await gateway.goaway.promise
     expect(lab.sidecar.isRunning).toBe(true)
-    lab.sidecar.signal("SIGTERM")
-    await lab.sidecar.exited
+    lab.sidecar.signal(second)
+    expect((await lab.sidecar.exited).code).toBe(second === "SIGTERM" ? 143 : 131)
     await served.cancelled.promise
     expect((await call.status).code).not.toBe(0)
+  })
+
+  it("goes on draining when a terminal that closes hangs up again", async () => {
+    const lab = await openLab({ wire, env: { SIDECAR_DRAIN_TIMEOUT_SECS: "3600" } })
+    const gateway = lab.rawGateway()
+    const call = gateway.call({ requests: [request()] })
+    const served = await lab.worker.nextCall()
+    served.send(...tokens(1))
+    await call.messages.count(1, "a token")
+    lab.sidecar.signal("SIGHUP")
+    lab.sidecar.signal("SIGHUP")
+    await gateway.goaway.promise
+    lab.sidecar.signal("SIGHUP")
+    // The answer comes after the signal has been handled.
+    expect((await lab.sidecar.ready()).status).toBe(503)
+    served.send(...tokens(1, 1), endOfStream(2))
+    served.end()
+    expect((await collect(call)).status.code).toBe(0)
+    expect(await lab.sidecar.exited).toEqual(exitedWell)
+  })
+
+  it("opens no debugger on SIGUSR1, and nothing else happens", async () => {
+    const lab = await openLab({ wire })
+    const call = lab.gateway.call({ requests: [request()] })
+    const served = await lab.worker.nextCall()
+    served.send(...tokens(1))
+    await call.messages.count(1, "a token")
+    lab.sidecar.signal("SIGUSR1")
+    expect((await lab.sidecar.ready()).status).toBe(200)
+    served.send(...tokens(1, 1), endOfStream(2))
+    served.end()
+    expect((await collect(call)).status.code).toBe(0)
+    expect(await lab.sidecar.ready()).toMatchObject({ status: 200, body: { draining: false } })
+    expect(lab.sidecar.output).not.toMatch(/debugger/i)
   })
 
   it("exits with 0 when nothing runs, and without a worker", async () => {
