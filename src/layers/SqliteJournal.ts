@@ -31,7 +31,10 @@ const stopLimit = "2 seconds"
 const paceMillis = 10
 
 /** The thread that owns the file: questions out, answers in, and a new thread when one dies. */
-const makeThread = Effect.fnUntraced(function*(options: Omit<JournalFileOptions, "generation">) {
+const makeThread = Effect.fnUntraced(function*(
+  options: Omit<JournalFileOptions, "generation">,
+  metrics: Metrics["Service"]
+) {
   const clock = yield* Clock.Clock
   const waiting = new Map<number, (answer: Effect.Effect<Answer, JournalFault | JournalError>) => void>()
   let sidecarId = options.sidecarId
@@ -51,6 +54,7 @@ const makeThread = Effect.fnUntraced(function*(options: Omit<JournalFileOptions,
           : new JournalError({ path: options.path, reason: result.reason, detail: result.detail })
       )
     if (notices.length === 0) return answer
+    for (const { fault } of notices) if (fault !== undefined) metrics.journalError(fault)
     return Effect.andThen(
       Effect.forEach(
         notices,
@@ -175,7 +179,7 @@ export const layer: Layer.Layer<UsageJournal, JournalError, SidecarConfig | Metr
       retention: { limit: metering.offline_queue_size, countMerged: metering.billing_endpoint !== undefined },
       session,
       sidecarId: `${hostname()}-${session.slice(-8)}`
-    })
+    }, metrics)
 
     /** Once the sidecar serves, nothing is final: a file that cannot be used now is asked again. */
     const ask = (command: Command): Effect.Effect<Answer, JournalFault> =>

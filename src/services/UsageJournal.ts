@@ -7,9 +7,9 @@ import type { StreamIdentity, UsageRecord } from "./UsageRecord.ts"
  * - `full`: no space left, or a quota; `readonly`: the folder or the file cannot be written;
  * - `corrupt`: the file was damaged (it is set aside and a fresh one begins);
  * - `locked`: another process holds the file; `stalled`: the disk does not answer; `stopped`: the writer died and is
- *   being started again; `io`: anything else.
+ *   being started again; `moved`: the file was moved or deleted under the sidecar; `io`: anything else.
  */
-export type JournalFaultReason = "full" | "readonly" | "corrupt" | "locked" | "stalled" | "stopped" | "io"
+export type JournalFaultReason = "full" | "readonly" | "corrupt" | "locked" | "stalled" | "stopped" | "moved" | "io"
 
 /** The journal could not do what was asked; it did none of it. Temporary: ask again later. */
 export class JournalFault extends Data.TaggedError("JournalFault")<{

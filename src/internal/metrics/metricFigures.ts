@@ -37,6 +37,7 @@ const journalFaults: ReadonlyArray<JournalFaultReason> = [
   "locked",
   "stalled",
   "stopped",
+  "moved",
   "io"
 ]
 

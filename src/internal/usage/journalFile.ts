@@ -1,7 +1,8 @@
 import type { DatabaseSync } from "node:sqlite"
 import { type Beginning, type Ledger, makeLedger } from "./ledger.ts"
+import { carryOver, restore, whereabouts } from "./lostFile.ts"
 import { faultOf } from "./sqliteFault.ts"
-import { inodeOf, lock, openToWrite, prepareFolder, setFileAside, Unusable } from "./sqliteFile.ts"
+import { fileAt, lock, openToWrite, prepareFolder, setFileAside, Unusable } from "./sqliteFile.ts"
 import { makeSqliteStore } from "./sqliteStore.ts"
 import type {
   Answer,
@@ -14,11 +15,18 @@ import type {
   Request
 } from "./threadProtocol.ts"
 
+interface Held {
+  readonly db: DatabaseSync
+  readonly file: string | undefined
+}
+
 interface Opened {
   readonly db: DatabaseSync
   readonly ledger: Ledger
   readonly begun: Beginning
-  readonly inode: number | undefined
+  /** Of the file and of its write-ahead log. */
+  readonly file: string | undefined
+  readonly log: string | undefined
 }
 
 /**
@@ -26,13 +34,20 @@ interface Opened {
  * is damaged, opened anew after a fault. Synchronous; runs in the thread of `layers/SqliteJournal`.
  */
 export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: number) => string) => {
-  let held: DatabaseSync | undefined
+  let held: Held | undefined
   let opened: Opened | undefined
   /** Faults of a damaged file in a row. */
   let strikes = 0
   let generation = options.generation
   let sidecarId = options.sidecarId
   let notices: Array<Notice> = []
+  const lockPath = `${options.path}.lock`
+  const logPath = `${options.path}-wal`
+
+  const tell = (text: string): void =>
+    void notices.push({ level: "error", text: `usage journal: ${text}`, fault: "moved" })
+
+  const takeLock = (): Held => ({ db: lock(options.path), file: fileAt(lockPath) })
 
   const close = (): void => {
     const { db } = opened ?? {}
@@ -65,7 +80,7 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
           "they are set aside, all others are reported; see \"sidecar usage quarantine list\""
       })
     }
-    return { db, ledger, begun, inode: inodeOf(options.path) }
+    return { db, ledger, begun, file: fileAt(options.path), log: fileAt(logPath) }
   }
 
   const asideThenFresh = (detail: string, now: number): Opened => {
@@ -81,7 +96,7 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
 
   const open = (now: number): Opened => {
     prepareFolder(options.path)
-    held ??= lock(options.path)
+    held ??= takeLock()
     if (strikes > 1) return asideThenFresh("it fails again and again", now)
     let db: DatabaseSync | undefined
     try {
@@ -118,11 +133,63 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
     }
   }
 
-  /** A file that was moved or deleted under us is written no more: what comes next goes to the path's own file. */
+  const isLost = (): boolean => opened !== undefined && fileAt(options.path) !== opened.file
+
+  /** A lock whose file was removed keeps nobody out. Where another sidecar has taken the new one, it writes and we wait. */
+  const holdLock = (): void => {
+    if (opened === undefined || (held !== undefined && fileAt(lockPath) === held.file)) return
+    held?.db.close()
+    held = undefined
+    try {
+      prepareFolder(options.path)
+      held = takeLock()
+      tell(`${lockPath} was removed, and is made again`)
+    } catch (error) {
+      if (!isLost()) close()
+      throw error
+    }
+  }
+
+  /** What an open file holds that is no longer at its path, is brought to what is there now. */
+  const rescue = ({ db, file, ledger }: Opened): void => {
+    const place = file === undefined ? undefined : whereabouts(file, options.path)
+    if (place?._tag === "moved") {
+      db.exec("PRAGMA wal_checkpoint(TRUNCATE)")
+      const { setAside, waiting } = ledger.balance()
+      const left = { records: waiting.records + setAside.records, tokens: waiting.tokens + setAside.tokens }
+      return tell(
+        `${options.path} was moved to ${place.path}; a fresh journal begins. ${left.records} records with ${left.tokens} `
+          + "tokens in the moved file had not been acknowledged and are not reported by themselves: move it back, or post them"
+      )
+    }
+    prepareFolder(options.path)
+    if (fileAt(options.path) === undefined) {
+      restore(db, options.path)
+      return tell(
+        `${options.path} was moved or deleted; all that it held was still open and is written again, nothing was lost`
+      )
+    }
+    // Brings it to our schema, or refuses it.
+    openToWrite(options.path, options.durability).close()
+    const { records, tokens } = carryOver(db, options.path)
+    tell(
+      `${options.path} is another file than the one that was opened; ${records} streams with ${tokens} tokens that had not `
+        + "been acknowledged are carried over into it"
+    )
+  }
+
+  /** Leaves a file that was moved or deleted under us, once what it holds is safe; until then it is written on. */
   const leaveLostFile = (): void => {
-    if (opened === undefined || inodeOf(options.path) === opened.inode) return
-    notices.push({ level: "error", text: `usage journal: ${options.path} was moved or deleted; a new one begins` })
-    close()
+    holdLock()
+    if (opened === undefined) return
+    if (isLost()) {
+      rescue(opened)
+      close()
+    } else if (opened.log !== undefined && fileAt(logPath) !== opened.log) {
+      opened.db.exec("PRAGMA wal_checkpoint(TRUNCATE)")
+      tell(`${logPath} was removed; what it held was still open and is in ${options.path} now, nothing was lost`)
+      close()
+    }
   }
 
   const attempt = (now: number, work: (file: Opened) => Answer, look: () => void = () => {}): Reply["result"] => {
@@ -136,16 +203,33 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
       if (error instanceof Unusable) return { _tag: "unusable", reason: error.reason, detail: error.message }
       const fault = faultOf(error)
       if (fault.reason === "corrupt") strikes++
-      close()
+      // A file that is only open holds what cannot be opened again.
+      if (!isLost() || strikes > 1) close()
       return { _tag: "fault", reason: fault.reason, detail: `${options.path}: ${fault.detail}` }
     }
   }
 
+  const stop = (): void => {
+    try {
+      leaveLostFile()
+    } catch (error) {
+      if (isLost()) {
+        const { setAside, waiting } = opened?.ledger.balance() ?? {}
+        tell(
+          `${options.path} was deleted and cannot be written again (${faultOf(error).detail}); lost: `
+            + `${(waiting?.records ?? 0) + (setAside?.records ?? 0)} records with `
+            + `${(waiting?.tokens ?? 0) + (setAside?.tokens ?? 0)} tokens`
+        )
+      }
+    }
+    close()
+    held?.db.close()
+    held = undefined
+  }
+
   const perform = ({ command, now }: Request): Reply["result"] => {
     if (command.op === "stop") {
-      close()
-      held?.close()
-      held = undefined
+      stop()
       return { _tag: "done", answer: {} }
     }
     return attempt(now, (file) => run(file, command, now), command.op === "balance" ? leaveLostFile : undefined)

@@ -135,5 +135,8 @@ export const setFileAside = (path: string, now: number): string => {
   return target
 }
 
-/** Whether the path still names the file that was opened (it may have been moved or deleted meanwhile). */
-export const inodeOf = (path: string): number | undefined => statSync(path, { throwIfNoEntry: false })?.ino
+/** Which file is at a path now: the file that is open may have been moved or deleted meanwhile. */
+export const fileAt = (path: string): string | undefined => {
+  const found = statSync(path, { throwIfNoEntry: false })
+  return found && `${found.dev}:${found.ino}`
+}

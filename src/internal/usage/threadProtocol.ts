@@ -62,6 +62,8 @@ export interface CheckpointNews {
 export interface Notice {
   readonly level: "info" | "error"
   readonly text: string
+  /** It is a fault of the journal, to be counted as one. */
+  readonly fault?: JournalFaultReason
 }
 
 /** The answer to a command: only what it asked for is there. */
