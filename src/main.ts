@@ -1,10 +1,13 @@
 #!/usr/bin/env node
-import { rememberCompiled } from "./cli/compileCache.ts"
+import { tooOld } from "./cli/nodeVersion.ts"
 
-rememberCompiled(import.meta.url)
-const args = process.argv.slice(2)
-// A daemon does without the parser of command lines and its kin.
-const { main } = args.length === 0 || (args.length === 1 && args[0] === "run")
-  ? await import("./cli/daemon.ts")
-  : await import("./cli.ts")
-main()
+// Nothing else is imported yet: on an old Node the imports themselves would fail, with a SyntaxError.
+const complaint = tooOld(process.versions.node)
+if (complaint === undefined) {
+  const { start } = await import("./cli/start.ts")
+  await start(import.meta.url)
+} else {
+  process.stderr.write(`sidecar: ${complaint}\n`)
+  // EX_CONFIG: a supervisor that knows it does not try again.
+  process.exitCode = 78
+}

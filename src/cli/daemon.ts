@@ -4,6 +4,7 @@ import { version } from "../internal/version.ts"
 import * as Logging from "../layers/Logging.ts"
 import * as TomlConfig from "../layers/TomlConfig.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
+import { unmended } from "./nodeVersion.ts"
 import { runToEnd } from "./process.ts"
 
 const listed = (addresses: string | ReadonlyArray<string>): string =>
@@ -30,6 +31,8 @@ const greet = (loaded: TomlConfig.Loaded): Effect.Effect<void> =>
       ...(variables === "" ? {} : { from_environment: variables })
     }))
     yield* Effect.forEach(warnings, (line) => Effect.logWarning(line))
+    const faulty = unmended(process.versions.node)
+    if (faulty !== undefined) yield* Effect.logWarning(faulty)
     yield* Effect.forEach(ignored, (name) => Effect.logDebug(`${name} means nothing to the sidecar`))
   })
 

@@ -94,6 +94,11 @@ describe.each(wires)("a sidecar on the %s wire", (wire) => {
 })
 
 describe("a sidecar that starts", () => {
+  it.skipIf(process.platform !== "linux")("is called sidecar where processes are listed", async () => {
+    const lab = await openLab({ worker: false })
+    expect(fs.readFileSync(`/proc/${lab.sidecar.pid}/comm`, "utf8")).toBe("sidecar\n")
+  })
+
   it("says in the order of the quick start what it does", async () => {
     const lab = await openLab()
     const said = lab.sidecar.logs.all.map((line) => String(line["msg"] ?? line["message"]).toLowerCase())
