@@ -10,6 +10,7 @@ import { listen } from "../internal/wire/listen.ts"
 import { first } from "../internal/wire/metadata.ts"
 import { tlsFiles } from "../internal/wire/tlsFiles.ts"
 import { type BindError, GrpcServer, SidecarRoutes } from "../services/GrpcServer.ts"
+import { MessageBudget } from "../services/MessageBudget.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import * as Status from "../services/Status.ts"
 import type { ServerCall } from "../services/Wire.ts"
@@ -106,7 +107,8 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
     let accepting = true
     const settings = {
       maxMessageBytes: config.max_message_bytes,
-      slowReaderMillis: config.slow_reader_timeout_secs * 1000
+      slowReaderMillis: config.slow_reader_timeout_secs * 1000,
+      budget: yield* MessageBudget
     }
 
     const onStream = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders): void => {

@@ -6,6 +6,7 @@ import { goAwayWords } from "../internal/http2/http2Status.ts"
 import { type CallOwner, Http2WorkerCall } from "../internal/http2/http2WorkerCall.ts"
 import { lifeSign } from "../internal/http2/lifeSign.ts"
 import { connectFault, pathFault, socketPath } from "../internal/wire/socketAddress.ts"
+import { MessageBudget } from "../services/MessageBudget.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { LinkError, WorkerChannel, type WorkerLink } from "../services/WorkerChannel.ts"
 
@@ -58,7 +59,7 @@ const greet = (session: http2.ClientHttp2Session, socket: net.Socket, path: stri
     session.once("close", failed)
   })
 
-const makeLink = (path: string, maxMessageBytes: number) =>
+const makeLink = (path: string, maxMessageBytes: number, budget: MessageBudget) =>
   Effect.gen(function*() {
     const socket = yield* connect(path)
     const session = yield* Effect.acquireRelease(
@@ -90,6 +91,7 @@ const makeLink = (path: string, maxMessageBytes: number) =>
     let heard = 0
     const owner: CallOwner = {
       maxMessageBytes,
+      budget,
       opened: (call) => {
         calls.add(call)
       },
@@ -118,7 +120,7 @@ export const layer: Layer.Layer<WorkerChannel, never, SidecarConfig> = Layer.eff
     const { server } = yield* SidecarConfig
     const path = socketPath(server.worker_uds)
     return WorkerChannel.of({
-      dial: makeLink(path, server.max_message_bytes),
+      dial: makeLink(path, server.max_message_bytes, yield* MessageBudget),
       addressChanges: socketWatch(path),
       address: `unix://${path}`
     })

@@ -1,21 +1,27 @@
 import { Duration, Effect, Exit, Fiber, Latch, Layer, type Scope, Stream } from "effect"
 import { CircuitBreaker } from "effect/persistence"
+import { type Arrival, Arrivals } from "../internal/stream/arrivals.ts"
+import type { FirstMessage } from "../internal/stream/firstMessage.ts"
 import { PassthroughCall } from "../internal/stream/passthroughCall.ts"
 import { PlaceQueue } from "../internal/stream/placeQueue.ts"
 import { ProxiedStream } from "../internal/stream/proxiedStream.ts"
+import { peekRequest } from "../internal/stream/requestIdentity.ts"
 import type { Opening, StreamEnv } from "../internal/stream/streamEnv.ts"
-import { statusOf } from "../internal/stream/streamStatus.ts"
+import { outcomeOf, statusOf } from "../internal/stream/streamStatus.ts"
 import { WaitingRoom } from "../internal/stream/waitingRoom.ts"
 import * as Watchdog from "../internal/stream/watchdog.ts"
 import { workerUnavailable } from "../internal/stream/workerUnavailable.ts"
-import { inflate } from "../internal/wire/inflate.ts"
+import { makeDecompress } from "../internal/wire/decompress.ts"
+import { inflater } from "../internal/wire/inflate.ts"
 import { pass, type Passed } from "../internal/wire/metadata.ts"
 import { InferenceProxy } from "../services/InferenceProxy.ts"
+import { Limits } from "../services/Limits.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import * as E from "../services/StreamError.ts"
 import { type StreamSpan, StreamTracer } from "../services/StreamTracer.ts"
 import { tokensOf, UsageMeter } from "../services/UsageMeter.ts"
+import type { StreamIdentity } from "../services/UsageRecord.ts"
 import type { ServerCall } from "../services/Wire.ts"
 import type { WorkerLink } from "../services/WorkerChannel.ts"
 import { WorkerConnection } from "../services/WorkerConnection.ts"
@@ -25,6 +31,8 @@ const KEY = "worker"
 const SAME_BREAK_MILLIS = 50
 /** Room for the path within what stays beside `[server] max_metadata_bytes`. */
 const ORDINARY_PATH_LENGTH = 256
+/** A compressed request is opened for its identity alone, off the event loop; one that is larger stays anonymous. */
+const IDENTITY_LIMITS = { inBytes: 1024 * 1024, outBytes: 4 * 1024 * 1024, atOnce: 2 }
 /** While the one probe of a half-open circuit is under way. */
 const PROBING_RETRY_MILLIS = 1000
 
@@ -112,6 +120,7 @@ const make: Effect.Effect<
   const meter = yield* UsageMeter
   const tracer = yield* StreamTracer
   const metrics = yield* Metrics
+  const limits = yield* Limits
   const watchdog = yield* Watchdog.make
   const breaker = yield* makeBreaker(
     { tripAfter: config.circuit_breaker.trip_after, openMillis: config.circuit_breaker.open_secs * 1000 },
@@ -139,7 +148,16 @@ const make: Effect.Effect<
     metrics,
     peek: {
       noticePrefixes: config.metering.notice_prefixes.map((prefix) => new TextEncoder().encode(prefix)),
-      inflate
+      inflate: inflater({
+        now: watchdog.now,
+        onLimit: () =>
+          limits.reached(
+            "inflate",
+            () =>
+              "the worker sends more compressed messages than can be looked into: their tokens are not counted; let it " +
+              "send them uncompressed, as it is asked to"
+          )
+      })
     },
     onOpening: breaker.record,
     holdMillis: config.reload.hold_timeout_secs * 1000,
@@ -153,6 +171,14 @@ const make: Effect.Effect<
     requireEndOfStream: config.server.require_end_of_stream
   }
 
+  const arrivals = new Arrivals({
+    limit: config.server.max_concurrent_streams,
+    patienceMillis: config.server.first_message_timeout_secs * 1000,
+    watchdog,
+    limits,
+    onSize: (size) => metrics.openCalls("silent", size)
+  })
+  const decompress = makeDecompress(IDENTITY_LIMITS)
   const streams = new Set<ProxiedStream>()
   const others = new Set<PassthroughCall>()
   const idle = yield* Latch.make(true)
@@ -166,6 +192,7 @@ const make: Effect.Effect<
     Effect.sync(() => {
       if (draining === value) return
       draining = value
+      if (value) arrivals.refuseAll(() => new E.Draining({ delivered: 0 }))
       for (const listener of drainListeners) listener(value)
     })
 
@@ -176,9 +203,9 @@ const make: Effect.Effect<
     return bytes > limit ? new E.MetadataTooLarge({ bytes, limit }) : undefined
   }
 
-  const refuse = (call: ServerCall, error: E.StreamError): void => {
+  const refuse = (call: ServerCall, error: E.StreamError, delivery: "flush" | "now" = "flush"): void => {
     const status = statusOf(error)
-    call.end(status)
+    call.end(status, delivery)
     metrics.handled(call.path, status.code)
     if (error._tag === "MetadataTooLarge") metrics.metadataRejected()
   }
@@ -200,13 +227,14 @@ const make: Effect.Effect<
       return Effect.sync(() => stream.depart("cancelled"))
     })
 
-  const carry = (stream: ProxiedStream): Effect.Effect<void> => settled(stream, (onSettled) => stream.begin(onSettled))
+  const carry = (stream: ProxiedStream, requests: FirstMessage): Effect.Effect<void> =>
+    settled(stream, (onSettled) => stream.begin(requests, onSettled))
 
-  const carryGuarded = (stream: ProxiedStream): Effect.Effect<void> => {
+  const carryGuarded = (stream: ProxiedStream, requests: FirstMessage): Effect.Effect<void> => {
     let onSettled = () => {}
     const opening = Effect.callback<Opening>((resume) => {
       stream.observeOpening((opening) => resume(Effect.succeed(opening)))
-      stream.begin(() => {
+      stream.begin(requests, () => {
         resume(Effect.succeed("ignored"))
         onSettled()
       })
@@ -236,24 +264,69 @@ const make: Effect.Effect<
       Effect.andThen(logEnd(stream))
     )
 
-  // Uninterruptible but for the stream itself: whatever is counted here, `finish` takes back.
-  const refuseStream = (call: ServerCall, error: E.StreamError): void => {
-    refuse(call, error)
-    metrics.streamEnded("refused", Math.max(0, watchdog.now() - call.arrivedAt) / 1000)
-  }
-
   /** From here on the stream counts: it has a record, whatever its end. */
   const admit = (
     call: ServerCall,
     metadata: Passed["metadata"],
+    identity: StreamIdentity | undefined,
     carryOn: (stream: ProxiedStream) => Effect.Effect<void>
   ): Effect.Effect<void> => {
     const span = tracer.start(call.metadata)
     if (span.traceparent !== undefined) metadata["traceparent"] = span.traceparent
-    const stream = new ProxiedStream(call, metadata, meter.open(), env)
+    const tally = meter.open()
+    if (identity !== undefined) tally.identity = identity
+    const stream = new ProxiedStream(call, metadata, tally, env)
     streams.add(stream)
     idle.closeUnsafe()
     return Effect.ensuring(carryOn(stream), finish(stream, span))
+  }
+
+  /** The sidecar itself has ended a call that had not become a stream. */
+  const endUnadmitted = (call: ServerCall, error: E.StreamError): void => {
+    refuse(call, error, error._tag === "DeadlineExceeded" || error._tag === "RequestTimeout" ? "now" : "flush")
+    const outcome = error._tag === "Draining" ? "refused" : outcomeOf(error)
+    metrics.streamEnded(outcome, Math.max(0, watchdog.now() - call.arrivedAt) / 1000)
+  }
+
+  /** A compressed request is opened before the stream begins; nobody else waits for that. */
+  const identify = (requests: FirstMessage, call: ServerCall): Effect.Effect<StreamIdentity | undefined> =>
+    requests.message === undefined || !requests.compressed
+      ? Effect.undefined
+      : decompress(requests.message, call.encoding).pipe(
+        Effect.map(peekRequest),
+        Effect.orElseSucceed(() => undefined)
+      )
+
+  const begin = (
+    call: ServerCall,
+    metadata: Passed["metadata"],
+    arrival: Arrival,
+    restore: <A>(effect: Effect.Effect<A>) => Effect.Effect<A>
+  ): Effect.Effect<void> => {
+    switch (arrival._tag) {
+      case "Refused":
+        return Effect.sync(() => endUnadmitted(call, arrival.error))
+      case "Rejected":
+        return Effect.sync(() => {
+          metrics.handled(call.path, arrival.status.code)
+          metrics.streamEnded("failed", Math.max(0, watchdog.now() - call.arrivedAt) / 1000)
+        })
+      case "Arrived": {
+        const { requests } = arrival
+        const refused = refusal()
+        if (refused !== undefined) return Effect.sync(() => endUnadmitted(call, refused))
+        const admitted = (carryOn: typeof carry) =>
+          Effect.flatMap(
+            identify(requests, call),
+            (identity) => admit(call, metadata, identity, (stream) => restore(carryOn(stream, requests)))
+          )
+        if (!breaker.isWatchful() || connection.link() === undefined) return admitted(carry)
+        return Effect.flatMap(
+          breaker.refusal,
+          (open) => open === undefined ? admitted(carryGuarded) : Effect.sync(() => endUnadmitted(call, open))
+        )
+      }
+    }
   }
 
   // Uninterruptible but for the stream itself: whatever is counted here, `finish` takes back.
@@ -262,14 +335,11 @@ const make: Effect.Effect<
       metrics.streamStarted()
       const { bytes, metadata } = pass(call.metadata)
       const refused = refusal() ?? tooLarge(call, bytes)
-      if (refused !== undefined) return Effect.sync(() => refuseStream(call, refused))
-      if (!breaker.isWatchful() || connection.link() === undefined) {
-        return admit(call, metadata, (stream) => restore(carry(stream)))
-      }
-      return Effect.flatMap(breaker.refusal, (open) =>
-        open === undefined
-          ? admit(call, metadata, (stream) => restore(carryGuarded(stream)))
-          : Effect.sync(() => refuseStream(call, open)))
+      if (refused !== undefined) return Effect.sync(() => endUnadmitted(call, refused))
+      return Effect.matchCauseEffect(restore(arrivals.awaitFirst(call)), {
+        onFailure: () => Effect.sync(() => endUnadmitted(call, new E.GatewayGone({ departure: "cancelled" }))),
+        onSuccess: (arrival) => begin(call, metadata, arrival, restore)
+      })
     })
 
   /** As many calls of other methods as streams. */

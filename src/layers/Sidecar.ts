@@ -13,6 +13,7 @@ import * as Drain from "./Drain.ts"
 import * as Http2Server from "./Http2Server.ts"
 import * as Http2WorkerChannel from "./Http2WorkerChannel.ts"
 import * as JournalMeter from "./JournalMeter.ts"
+import * as LimitLog from "./LimitLog.ts"
 import * as MemoryJournal from "./MemoryJournal.ts"
 import * as OpsHttp from "./OpsHttp.ts"
 import * as PromMetrics from "./PromMetrics.ts"
@@ -20,6 +21,7 @@ import * as ReplayingProxy from "./ReplayingProxy.ts"
 import * as SidecarRoutes from "./SidecarRoutes.ts"
 import * as SqliteJournal from "./SqliteJournal.ts"
 import * as SupervisedConnection from "./SupervisedConnection.ts"
+import * as UnfinishedBudget from "./UnfinishedBudget.ts"
 
 /** What the core gives to an application that embeds it. */
 export type Core = InferenceProxy | WorkerConnection | UsageMeter | UsageJournal | Metrics | MetricReadings
@@ -32,6 +34,8 @@ const layerOver = <E>(journal: Layer.Layer<UsageJournal, E, SidecarConfig | Metr
     Layer.provideMerge(JournalMeter.layer),
     // Below the meter: what was counted outlives what counts it.
     Layer.provideMerge(journal),
+    // All that a peer can exhaust tells here when it bites.
+    Layer.provideMerge(LimitLog.layer),
     Layer.provideMerge(PromMetrics.layer)
   )
 
@@ -59,6 +63,9 @@ const tracing = Layer.unwrap(Effect.gen(function*() {
   return (yield* Effect.promise(() => import("./Tracing.ts"))).layer
 }))
 
+/** The memory for half messages. */
+const budget = UnfinishedBudget.layer.pipe(Layer.provide(LimitLog.layer), Layer.provide(PromMetrics.layer))
+
 /** The journal of the daemon; records leave it for the billing service once the last stream has been counted. */
 const billedJournal = Layer.provideMerge(billing, SqliteJournal.layer)
 
@@ -85,7 +92,9 @@ export const layerOn = (
       Layer.provideMerge(layerOver(billedJournal)),
       // Around the path of a stream: what it did is told after it has ended.
       Layer.provide(tracing),
-      Layer.provide(channel)
+      Layer.provide(channel),
+      // One budget for both sides of the wire.
+      Layer.provide(budget)
     )))
 
 /** The sidecar as the daemon runs it. `SIDECAR_WIRE=grpc-js` takes the reference wire, for comparison. */

@@ -3,13 +3,22 @@ import { AI_INFERENCE, AI_TRAINING } from "../internal/surface/aiMessages.ts"
 import { controlHandler } from "../internal/surface/controlService.ts"
 import { GRPC_HEALTH, grpcHealthRoutes } from "../internal/surface/grpcHealthService.ts"
 import { healthHandler } from "../internal/surface/healthService.ts"
+import * as OwnCalls from "../internal/surface/ownCalls.ts"
 import { REFLECTION_SERVICES, reflectionRoutes } from "../internal/surface/reflectionService.ts"
 import type { UnaryOptions } from "../internal/surface/unary.ts"
+import { makeDecompress } from "../internal/wire/decompress.ts"
 import { type CallHandler, SidecarRoutes } from "../services/GrpcServer.ts"
 import { InferenceProxy } from "../services/InferenceProxy.ts"
+import { Limits } from "../services/Limits.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { WorkerConnection } from "../services/WorkerConnection.ts"
+
+/** The largest request of a method of our own: an order, or the name of a service or a symbol. */
+const OWN_REQUEST_BYTES = 64 * 1024
+/** The largest compressed one, and how many of them are opened at the same time. */
+const OWN_COMPRESSED_BYTES = 16 * 1024
+const OPENED_AT_ONCE = 2
 
 /**
  * Which handler answers which path (design §10): streams go to the proxy, Control and Health are answered or carried,
@@ -26,7 +35,23 @@ export const layer: Layer.Layer<SidecarRoutes, never, InferenceProxy | Metrics |
       const proxy = yield* InferenceProxy
       const startedAt = yield* Clock.currentTimeMillis
 
-      const own: UnaryOptions = { maxMessageBytes: config.server.max_message_bytes, handled: metrics.handled }
+      const maxMessageBytes = Math.min(OWN_REQUEST_BYTES, config.server.max_message_bytes)
+      const own: UnaryOptions = {
+        maxMessageBytes,
+        decompress: makeDecompress({
+          inBytes: Math.min(OWN_COMPRESSED_BYTES, maxMessageBytes),
+          outBytes: maxMessageBytes,
+          atOnce: OPENED_AT_ONCE
+        }),
+        calls: OwnCalls.make({
+          limit: config.server.max_own_calls,
+          requestMillis: config.server.first_message_timeout_secs * 1000,
+          readerMillis: config.server.slow_reader_timeout_secs * 1000,
+          limits: yield* Limits,
+          onSize: (size) => metrics.openCalls("own", size)
+        }),
+        handled: metrics.handled
+      }
       const checkTimeoutMillis = config.health.check_timeout_secs * 1000
       const services = [AI_INFERENCE, AI_TRAINING, GRPC_HEALTH, ...REFLECTION_SERVICES]
       const routes = new Map<string, CallHandler>([

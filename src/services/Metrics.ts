@@ -1,6 +1,13 @@
 import { Context, type Effect } from "effect"
+import type { LimitName } from "./Limits.ts"
 import type { Outcome } from "./UsageRecord.ts"
 import type { WorkerState } from "./WorkerConnection.ts"
+
+/**
+ * Calls beside the streams at the worker: `own` ones are answered by the sidecar itself, `carried` ones are those of a
+ * method that it gives no meaning, `silent` ones have not sent a whole message yet.
+ */
+export type CallKind = "own" | "carried" | "silent"
 
 /** Counts the tokens of one model: looked up once a stream, called once a batch. */
 export interface ModelTokens {
@@ -32,6 +39,12 @@ export class Metrics extends Context.Service<Metrics, {
   readonly heldStreams: (count: number) => void
   readonly queuedStreams: (count: number) => void
   readonly replayed: () => void
+  /** Calls of a kind that are open now. */
+  readonly openCalls: (kind: CallKind, count: number) => void
+  /** Bytes of messages that have begun and are not whole, over all calls, in both directions. */
+  readonly unfinishedBytes: (bytes: number) => void
+  /** A bound of what a peer may take was reached (`services/Limits`). */
+  readonly limitReached: (limit: LimitName) => void
   readonly circuitState: (state: "closed" | "half_open" | "open") => void
   readonly metadataRejected: () => void
   readonly malformedFrame: () => void

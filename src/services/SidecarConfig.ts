@@ -25,6 +25,11 @@ const MessageBytes = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 2_
   expects("a whole number of bytes from 1 to 2147483647")
 )
 
+/** A message's share of the memory for messages that are not whole; less than a window of HTTP/2 would stop them all. */
+const BudgetBytes = Schema.Int.check(Schema.isGreaterThanOrEqualTo(65_536)).pipe(
+  expects("a whole number of bytes, 65536 or more")
+)
+
 const FilePath = text("the path of a file", (value) => value.trim().length > 0 && !value.includes("\0"))
 
 const HttpUrl = text("an http:// or https:// URL", (value) => /^https?:\/\/[^/\s]/i.test(value) && URL.canParse(value))
@@ -70,6 +75,12 @@ export const Settings = Schema.Struct({
     max_metadata_bytes: orElse(Count, 7168),
     /** How long running streams may finish after SIGTERM; 0: they end at once. */
     drain_timeout_secs: orElse(SecsOrOff, 30),
+    /** How long a call may take to send its first whole message; it holds no place before. */
+    first_message_timeout_secs: orElse(Secs, 30),
+    /** Calls at once that the sidecar answers itself: Health, `sidecar.*` commands, gRPC's health and reflection. */
+    max_own_calls: orElse(Count, 1000),
+    /** Bytes of messages that have begun and are not whole, over all calls; beyond it the senders have to wait. */
+    max_unfinished_bytes: orElse(BudgetBytes, 67_108_864),
     /** How long frames may wait for a gateway that reads nothing. */
     slow_reader_timeout_secs: orElse(Secs, 120),
     /** Whether an OK without an `end_of_stream` frame counts as truncated (DATA_LOSS). */

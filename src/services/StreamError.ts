@@ -8,6 +8,8 @@ import type { Departure, Status } from "./Wire.ts"
 export type StreamError =
   | Draining
   | TooManyStreams
+  | TooManyCalls
+  | RequestTimeout
   | MetadataTooLarge
   | WorkerUnavailable
   | CircuitOpen
@@ -22,6 +24,7 @@ export type StreamError =
   | StreamIdle
   | SlowReader
   | FrameTooLarge
+  | MessageOverdue
   | WorkerStatus
   | Malformed
 
@@ -30,6 +33,18 @@ export class Draining extends Data.TaggedError("Draining")<{ readonly delivered:
 
 /** `[server] max_concurrent_streams` are in flight. */
 export class TooManyStreams extends Data.TaggedError("TooManyStreams")<{ readonly limit: number }> {}
+
+/**
+ * Calls that hold no place at the worker have bounds of their own: those that have not sent a whole message yet (`silent`,
+ * at most `[server] max_concurrent_streams`), those that the sidecar answers itself (`own`, `[server] max_own_calls`).
+ */
+export class TooManyCalls extends Data.TaggedError("TooManyCalls")<{
+  readonly kind: "own" | "silent"
+  readonly limit: number
+}> {}
+
+/** No whole request message within `[server] first_message_timeout_secs`. */
+export class RequestTimeout extends Data.TaggedError("RequestTimeout")<{ readonly secs: number }> {}
 
 /** More than `[server] max_metadata_bytes` of metadata, counted as HTTP/2 counts. */
 export class MetadataTooLarge extends Data.TaggedError("MetadataTooLarge")<{
@@ -100,6 +115,9 @@ export class FrameTooLarge extends Data.TaggedError("FrameTooLarge")<{
   readonly bytes: number
   readonly limit: number
 }> {}
+
+/** A message has begun and was not whole for long, while others waited for the memory that it takes. */
+export class MessageOverdue extends Data.TaggedError("MessageOverdue")<{ readonly side: "request" | "response" }> {}
 
 /** The worker's own, non-OK answer: carried through unchanged. */
 export class WorkerStatus extends Data.TaggedError("WorkerStatus")<{ readonly status: Status }> {}

@@ -1,5 +1,5 @@
 import { frame, payloads } from "../internal/wire/frames.ts"
-import { stringEntry, text, visit, Writer } from "../internal/wire/protobuf.ts"
+import { stringMapOf, text, visit, Writer } from "../internal/wire/protobuf.ts"
 import type { FrameBatch } from "../services/Wire.ts"
 
 /** StreamPredictRequest of the wire contract, with empty values where nothing was sent. */
@@ -63,11 +63,14 @@ export const encodeRequest = (init: PredictInit): Uint8Array => {
   return writer.finish()
 }
 
+/** A test knows what it sends. */
+const UNBOUNDED = { keyBytes: Infinity, valueBytes: Infinity }
+
 /** A request message as a worker reads it; fields that are not known are left out. */
 export const decodeRequest = (message: Uint8Array): PredictRequest => {
   const fields: Array<string> = []
   const metadata: Array<string> = []
-  const extra: Record<string, string> = {}
+  const extra: Array<Uint8Array> = []
   let priority = 0
   visit(message, {
     varint: (field, value) => {
@@ -80,10 +83,8 @@ export const decodeRequest = (message: Uint8Array): PredictRequest => {
       }
       visit(value, {
         bytes: (inner, part) => {
-          if (inner === 5) {
-            const [key, entry] = stringEntry(part)
-            extra[key] = entry
-          } else metadata[inner] = text(part)
+          if (inner === 5) extra.push(part)
+          else metadata[inner] = text(part)
         }
       })
     }
@@ -99,7 +100,7 @@ export const decodeRequest = (message: Uint8Array): PredictRequest => {
       tenant: metadata[2] ?? "",
       playerId: metadata[3] ?? "",
       locale: metadata[4] ?? "",
-      extra
+      extra: { ...stringMapOf(extra, UNBOUNDED) }
     }
   }
 }

@@ -9,6 +9,8 @@ export interface FakeCallOptions {
   readonly timeoutMillis?: number
   readonly encoding?: string
   readonly trusted?: boolean
+  /** Default: 127.0.0.1:1. */
+  readonly peer?: string
   /** Writes after which the reply side is full; each {@link FakeCall.read} takes one. Default: never full. */
   readonly capacity?: number
 }
@@ -40,7 +42,7 @@ export class FakeCall implements ServerCall {
     this.metadata = options.metadata ?? {}
     this.timeoutMillis = options.timeoutMillis
     this.encoding = options.encoding
-    this.peer = { address: "127.0.0.1:1", trusted: options.trusted ?? true }
+    this.peer = { address: options.peer ?? "127.0.0.1:1", trusted: options.trusted ?? true }
     this.#capacity = options.capacity ?? Number.POSITIVE_INFINITY
   }
 

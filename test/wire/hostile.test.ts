@@ -144,7 +144,7 @@ describe.each(wires)("a hostile gateway on the %s wire", (wire) => {
 
   it("that leaves inside a message leaves nothing behind", async () => {
     const gateway = lab().rawGateway()
-    const call = gateway.call({ metadata: [["x-who", "leaver"]], requests: [], halfClose: false })
+    const call = gateway.call({ metadata: [["x-who", "leaver"]], requests: [request()], halfClose: false })
     const served = await lab().worker.callWith("x-who", "leaver")
     call.write(frame(Buffer.alloc(1_000_000)).subarray(0, 500_000))
     gateway.destroy()

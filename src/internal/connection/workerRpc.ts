@@ -4,7 +4,7 @@ import { type CallEnd, type FrameBatch, noMetadata } from "../../services/Wire.t
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import type { WorkerHealth } from "../../services/WorkerConnection.ts"
 import { frame, payloads } from "../wire/frames.ts"
-import { stringEntry, visit, Writer } from "../wire/protobuf.ts"
+import { type MapBounds, stringMapOf, text, visit, Writer } from "../wire/protobuf.ts"
 
 /** Paths of the unary calls that the sidecar makes itself. */
 export const HEALTH_PATH = "/cy.llm.AiInference/Health"
@@ -52,21 +52,26 @@ export const unary = (
 export const encodeHealthRequest = (traceId: string): Uint8Array =>
   traceId === "" ? new Uint8Array() : new Writer().string(1, traceId).finish()
 
-/** WorkerHealthResponse (wire contract): 1 healthy, 2 metrics. `undefined`: not a valid message. */
+/** A worker's figures are kept and shown, a command's words are looked up: far more than either has. */
+const MAX_ENTRIES = 256
+const MAP_BOUNDS: MapBounds = { keyBytes: 128, valueBytes: 1024 }
+
+/**
+ * WorkerHealthResponse (wire contract): 1 healthy, 2 metrics. `undefined`: not a valid message. Of the metrics the first
+ * 256 are kept.
+ */
 export const decodeHealthResponse = (message: Uint8Array): WorkerHealth | undefined => {
   let healthy = false
-  const metrics: Record<string, string> = {}
+  const entries: Array<Uint8Array> = []
   const valid = visit(message, {
     varint: (field, value) => {
       if (field === 1) healthy = value !== 0
     },
     bytes: (field, value) => {
-      if (field !== 2) return
-      const [key, text] = stringEntry(value)
-      metrics[key] = text
+      if (field === 2 && entries.length < MAX_ENTRIES) entries.push(value)
     }
   })
-  return valid ? { healthy, metrics } : undefined
+  return valid ? { healthy, metrics: { ...stringMapOf(entries, MAP_BOUNDS) } } : undefined
 }
 
 /** WorkerHealthResponse as bytes. */
@@ -91,23 +96,21 @@ export const encodeControl = (message: ControlMessage): Uint8Array => {
   return writer.stringMap(3, message.payload).finish()
 }
 
-/** A ControlMessage from bytes. `undefined`: not a valid message. */
+/** A ControlMessage from bytes. `undefined`: not a valid message. Of the payload the first 256 entries are kept. */
 export const decodeControl = (bytes: Uint8Array): ControlMessage | undefined => {
-  let traceId = ""
-  let command = ""
-  const payload: Record<string, string> = {}
-  const decoder = new TextDecoder()
+  let traceId: Uint8Array = new Uint8Array()
+  let command: Uint8Array = new Uint8Array()
+  const entries: Array<Uint8Array> = []
   const valid = visit(bytes, {
     bytes: (field, value) => {
-      if (field === 1) traceId = decoder.decode(value)
-      else if (field === 2) command = decoder.decode(value)
-      else if (field === 3) {
-        const [key, text] = stringEntry(value)
-        payload[key] = text
-      }
+      if (field === 1) traceId = value
+      else if (field === 2) command = value
+      else if (field === 3 && entries.length < MAX_ENTRIES) entries.push(value)
     }
   })
-  return valid ? { traceId, command, payload } : undefined
+  return valid
+    ? { traceId: text(traceId), command: text(command), payload: { ...stringMapOf(entries, MAP_BOUNDS) } }
+    : undefined
 }
 
 /** Health: the worker's word. Fails when the call fails or its answer is not a WorkerHealthResponse. */

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2"
-import { FrameTooLarge, Malformed } from "../../services/StreamError.ts"
+import type { BudgetHolder, MessageBudget } from "../../services/MessageBudget.ts"
+import { FrameTooLarge, Malformed, MessageOverdue } from "../../services/StreamError.ts"
 import type { Departure, FrameBatch, Metadata, RequestListener, ServerCall, Status } from "../../services/Wire.ts"
 import { statusOf } from "../stream/streamStatus.ts"
 import { FrameCutter } from "../wire/frames.ts"
@@ -31,6 +32,7 @@ const CANCEL = 8
 export interface CallSettings {
   readonly maxMessageBytes: number
   readonly slowReaderMillis: number
+  readonly budget: MessageBudget
 }
 
 /** The arrival of a call: everything known from its headers. */
@@ -44,7 +46,7 @@ export interface CallHead {
 }
 
 /** One gateway's call on its HTTP/2 stream. */
-export class Http2ServerCall implements ServerCall {
+export class Http2ServerCall implements ServerCall, BudgetHolder {
   readonly path: string
   readonly metadata: Metadata
   readonly timeoutMillis: number | undefined
@@ -76,7 +78,7 @@ export class Http2ServerCall implements ServerCall {
     this.peer = head.peer
     this.#stream = stream
     this.#settings = settings
-    this.#cutter = new FrameCutter(settings.maxMessageBytes)
+    this.#cutter = new FrameCutter(settings.maxMessageBytes, { budget: settings.budget, holder: this })
     this.#incoming = new Incoming(stream, (chunk) => this.#data(chunk))
     this.#outgoing = new Outgoing(stream, () => {
       if (!this.#over) this.#listener?.onDrain()
@@ -117,7 +119,15 @@ export class Http2ServerCall implements ServerCall {
       return
     }
     if (this.#sourceEnded) this.#settle()
-    else this.#incoming.resume()
+    else if (this.#cutter.mayRead) this.#incoming.resume()
+  }
+
+  onRoom(): void {
+    if (!this.#over && !this.#paused) this.#incoming.resume()
+  }
+
+  onOverdue(): void {
+    if (!this.#over) this.#fail(statusOf(new MessageOverdue({ side: "request" })))
   }
 
   sendHeaders(metadata: Metadata, encoding?: string): void {
@@ -139,6 +149,7 @@ export class Http2ServerCall implements ServerCall {
   end(status: Status, delivery: "flush" | "now" = "flush"): void {
     if (this.#over) return
     this.#over = true
+    this.#cutter.drop()
     const stream = this.#stream
     if (stream.destroyed || stream.closed) return
     const trailers = trailersOf(status)
@@ -205,7 +216,7 @@ export class Http2ServerCall implements ServerCall {
     if (bytes !== undefined && !this.#over) {
       this.#fail(statusOf(new FrameTooLarge({ side: "request", bytes, limit: this.#settings.maxMessageBytes })))
     }
-    return this.#over || !this.#paused
+    return this.#over || (!this.#paused && this.#cutter.mayRead)
   }
 
   #settle(): void {
@@ -224,6 +235,7 @@ export class Http2ServerCall implements ServerCall {
   #leave(): void {
     if (this.#over) return
     this.#over = true
+    this.#cutter.drop()
     clearTimeout(this.#guard)
     this.#depart(this.#stream.session === undefined || this.#stream.session.destroyed ? "vanished" : "cancelled")
   }

@@ -5,8 +5,9 @@ import type {
   IncomingHttpStatusHeader,
   OutgoingHttpHeaders
 } from "node:http2"
+import type { BudgetHolder, MessageBudget } from "../../services/MessageBudget.ts"
 import * as Status from "../../services/Status.ts"
-import { FrameTooLarge } from "../../services/StreamError.ts"
+import { FrameTooLarge, MessageOverdue } from "../../services/StreamError.ts"
 import type { CallEnd, CallStart, FrameBatch, ReplyListener, WorkerCall } from "../../services/Wire.ts"
 import { statusOf } from "../stream/streamStatus.ts"
 import { FrameCutter } from "../wire/frames.ts"
@@ -31,6 +32,7 @@ const END_UNSENT: CallEnd = endOfReset(7, false)
 /** What a link keeps of its calls. */
 export interface CallOwner {
   readonly maxMessageBytes: number
+  readonly budget: MessageBudget
   opened(call: Http2WorkerCall): void
   /** Something came from the worker. */
   heard(): void
@@ -43,7 +45,7 @@ export interface CallOwner {
  * full the HTTP/2 window holds the worker back; what had arrived by then is never lost, also when the stream is reset or
  * the link breaks: it is handed over before the end.
  */
-export class Http2WorkerCall implements WorkerCall {
+export class Http2WorkerCall implements WorkerCall, BudgetHolder {
   readonly #owner: CallOwner
   readonly #listener: ReplyListener
   readonly #cutter: FrameCutter
@@ -63,7 +65,7 @@ export class Http2WorkerCall implements WorkerCall {
   constructor(session: ClientHttp2Session, start: CallStart, listener: ReplyListener, owner: CallOwner) {
     this.#owner = owner
     this.#listener = listener
-    this.#cutter = new FrameCutter(owner.maxMessageBytes)
+    this.#cutter = new FrameCutter(owner.maxMessageBytes, { budget: owner.budget, holder: this })
     this.#stream = open(session, start)
     const stream = this.#stream
     if (stream === undefined) {
@@ -119,7 +121,15 @@ export class Http2WorkerCall implements WorkerCall {
       return
     }
     if (this.#sourceEnded) this.#settle()
-    else this.#incoming?.resume()
+    else if (this.#cutter.mayRead) this.#incoming?.resume()
+  }
+
+  onRoom(): void {
+    if (!this.#over && !this.#paused) this.#incoming?.resume()
+  }
+
+  onOverdue(): void {
+    if (!this.#over) this.#giveUp({ reason: "status", status: statusOf(new MessageOverdue({ side: "response" })) })
   }
 
   cancel(): void {
@@ -127,6 +137,7 @@ export class Http2WorkerCall implements WorkerCall {
     this.#over = true
     this.#backlog.clear()
     this.#owner.closed(this)
+    this.#cutter.drop()
     if (this.#stream !== undefined && !this.#stream.destroyed) this.#stream.close(CANCEL)
   }
 
@@ -159,14 +170,18 @@ export class Http2WorkerCall implements WorkerCall {
       else this.#paused = !this.#listener.onFrames(batch)
     }
     if (this.#cutter.oversize !== undefined && !this.#over) this.#tooLarge(this.#cutter.oversize)
-    return !this.#paused
+    return this.#over || (!this.#paused && this.#cutter.mayRead)
   }
 
   #tooLarge(bytes: number): void {
-    const end: CallEnd = {
+    this.#giveUp({
       reason: "status",
       status: statusOf(new FrameTooLarge({ side: "response", bytes, limit: this.#owner.maxMessageBytes }))
-    }
+    })
+  }
+
+  /** Our end of a call whose answer cannot be taken. */
+  #giveUp(end: CallEnd): void {
     this.#end = end
     this.#sourceEnded = true
     if (this.#stream !== undefined && !this.#stream.destroyed) this.#stream.close(CANCEL)
@@ -185,6 +200,7 @@ export class Http2WorkerCall implements WorkerCall {
   #finish(end: CallEnd): void {
     if (this.#over) return
     this.#over = true
+    this.#cutter.drop()
     const stream = this.#stream
     if (stream !== undefined && !stream.destroyed) {
       // The worker is done: our half closes too, and does not wait for a window that nobody opens any more.

@@ -1,3 +1,4 @@
+import { LimitName } from "../../services/Limits.ts"
 import type { Metrics } from "../../services/Metrics.ts"
 import type { JournalFaultReason } from "../../services/UsageJournal.ts"
 import { Outcome } from "../../services/UsageRecord.ts"
@@ -60,6 +61,7 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
     saturated: 0,
     held: 0,
     queued: 0,
+    unfinished: 0,
     replayed: 0,
     circuit: 0,
     metadataRejected: 0,
@@ -75,6 +77,8 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
   const handled = handledCounter()
   const models = modelCounter(maxModels)
   const outcomes = wordCounter(Outcome.literals)
+  const calls = wordCounter(["own", "carried", "silent"])
+  const limits = wordCounter(LimitName.literals)
   const faults = wordCounter(LinkFault.literals)
   const records = wordCounter(["open", "waiting", "acknowledged", "set_aside", "merged", "unsaved"])
   const recordTokens = wordCounter(["open", "delivered", "waiting", "acknowledged", "set_aside"])
@@ -124,6 +128,11 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
     queuedStreams: (count) => {
       total.queued = count
     },
+    openCalls: calls.set,
+    unfinishedBytes: (bytes) => {
+      total.unfinished = bytes
+    },
+    limitReached: limits.add,
     replayed: () => {
       total.replayed++
     },
@@ -216,6 +225,25 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
     ),
     gauge("sidecar_streams_held", "Streams that wait for the worker to come back.", () => total.held),
     gauge("sidecar_streams_queued", "Streams that wait for a place at the worker.", () => total.queued),
+    byLabel(
+      "gauge",
+      "sidecar_open_calls",
+      "Open calls that hold no place at the worker's streams, by kind.",
+      "kind",
+      calls.read
+    ),
+    gauge(
+      "sidecar_unfinished_bytes",
+      "Bytes of messages that have begun and are not whole, over all calls.",
+      () => total.unfinished
+    ),
+    byLabel(
+      "counter",
+      "sidecar_limits_total",
+      "Times that a bound of what a peer may take was reached.",
+      "limit",
+      limits.read
+    ),
     counter("sidecar_streams_replayed_total", "Streams that were sent to a worker again.", () => total.replayed),
     gauge("sidecar_circuit_state", "The circuit breaker: 0 closed, 1 half open, 2 open.", () => total.circuit),
     byLabel("counter", "sidecar_model_tokens_total", "Token chunks by model.", "model_id", models.read),

@@ -1,6 +1,7 @@
 import { noReplies, type ReplyCounts } from "../../services/UsageMeter.ts"
 import type { FrameBatch } from "../../services/Wire.ts"
 import { lengthAt, PREFIX_BYTES } from "../wire/frames.ts"
+import { MAX_FIELDS } from "../wire/protobuf.ts"
 
 /** How frames are looked into. */
 export interface PeekOptions {
@@ -33,10 +34,15 @@ const peekMessage = (
   options: PeekOptions
 ): void => {
   let at = start
+  let left = MAX_FIELDS
   let chunkAt = 0
   let chunkLength = 0
   let ended = false
   while (at < end) {
+    if (left-- === 0) {
+      counts.malformed++
+      return
+    }
     let tag = bytes[at++] ?? 0
     if (tag >= 0x80) {
       // Field numbers above 15: none of ours, but a newer worker may have them.

@@ -15,6 +15,7 @@ import type {
 } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { first } from "../wire/metadata.ts"
+import type { FirstMessage } from "./firstMessage.ts"
 import { noticeOf } from "./holdNotice.ts"
 import type { Queued } from "./placeQueue.ts"
 import { ReaderWatch } from "./readerWatch.ts"
@@ -58,14 +59,13 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   #waitingSince = 0
   /** It has been held or queued: it is not sent to the back of the waiting room again. */
   #hasWaited = false
+  #admittedAt = 0
   #openedAt = 0
   #lastFrameAt = 0
   /** The worker has answered this attempt with a frame. */
   #opened = false
   #refusals = 0
   #priority = 0
-  /** Queued in thought only: the priority stands in the first request. */
-  #awaitsRequest = false
   #answered = false
   #noticed = false
   #rewriting: ReplayedFrames | undefined
@@ -73,7 +73,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   #observer: ((opening: Opening) => void) | undefined
   #onSettled: (() => void) | undefined
   #heldBytes = 0
-  /** Milliseconds between arrival and the worker that are not waiting: what the sidecar adds at the start. */
+  /** Milliseconds between the first message and the worker that are not waiting: what the sidecar adds at the start. */
   #admissionMillis = 0
 
   /** `metadata`: what may pass to the worker. */
@@ -100,12 +100,16 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     }
   }
 
-  /** Starts; `onSettled` is called once, when it is decided how the stream ends. */
-  begin(onSettled: () => void): void {
+  /**
+   * Starts; `onSettled` is called once, when it is decided how the stream ends. `requests`: the call, of which the first
+   * message (or the half-close) is there.
+   */
+  begin(requests: FirstMessage, onSettled: () => void): void {
     this.#onSettled = onSettled
     const { watchdog } = this.#env
+    this.#admittedAt = watchdog.now()
     watchdog.add(this)
-    this.#call.start(this.#requests)
+    requests.handOver(this.#requests)
     if (this.#phase !== "new") return
     if (this.#deadlineAt <= watchdog.now()) this.due(watchdog.now())
     else this.#seek()
@@ -244,16 +248,8 @@ export class ProxiedStream implements Watched, Waiting, Queued {
 
   #enqueue(): void {
     this.#wait("queued", this.#env.queueMillis)
-    this.#awaitsRequest = this.tally.identity === undefined && !this.#log.halfClosed
-    if (!this.#awaitsRequest) this.#enterQueue()
-  }
-
-  #enterQueue(): void {
-    const { places } = this.#env
-    this.#awaitsRequest = false
     this.#priority = this.tally.identity?.priority ?? 0
-    if (places.tryTake()) this.admitted()
-    else if (!places.enter(this)) {
+    if (!this.#env.places.enter(this)) {
       this.#phase = "new"
       this.fail(new E.QueueFull({ retryAfterMillis: this.#retryAfter() }))
     }
@@ -296,7 +292,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#openedAt = now
     this.#lastFrameAt = now
     this.#opened = false
-    this.#admissionMillis = now - this.#call.arrivedAt - this.tally.heldMillis
+    this.#admissionMillis = now - this.#admittedAt - this.tally.heldMillis
     const known = this.tally.frames + (this.#noticed ? 1 : 0)
     // Before the first token only: so all frames that the gateway has are without one, and come again.
     this.#rewriting = known === 0 ? undefined : new ReplayedFrames(known, this.tally.frames, this.#env.peek)
@@ -316,11 +312,9 @@ export class ProxiedStream implements Watched, Waiting, Queued {
 
   #onRequest(batch: FrameBatch): boolean {
     if (this.#phase === "over") return true
-    this.tally.identity ??= identityOf(batch, this.#env.peek.inflate)
+    this.tally.identity ??= identityOf(batch)
     const before = this.#log.bytes
     this.#log.push(batch, this.#worker)
-    // It may go on to the worker in this step, whose call says from then on whether there is room.
-    if (this.#awaitsRequest) this.#enterQueue()
     if (this.#phase === "held") {
       const grown = this.#log.bytes - before
       if (this.#env.room.grow(grown)) this.#heldBytes += grown
@@ -331,7 +325,6 @@ export class ProxiedStream implements Watched, Waiting, Queued {
 
   #onHalfClose(): void {
     this.#log.halfClose(this.#worker)
-    if (this.#awaitsRequest) this.#enterQueue()
   }
 
   #onHeaders(metadata: Metadata): void {

@@ -31,11 +31,6 @@ export class RequestLog {
     return !this.#lost
   }
 
-  /** The gateway has half-closed. */
-  get halfClosed(): boolean {
-    return this.#halfClosed
-  }
-
   /** Takes a batch; with a call it is sent at once. */
   push(batch: FrameBatch, call: WorkerCall | undefined): void {
     if (this.#keeps && this.bytes + batch.length > this.#keepBytes) this.forget()

@@ -70,6 +70,19 @@ export const statusOf = (error: StreamError): GrpcStatus => {
         })
     case "TooManyStreams":
       return refusal(Code.RESOURCE_EXHAUSTED, `More than ${error.limit} streams in flight`, "too_many_streams", 1000)
+    case "TooManyCalls":
+      return refusal(
+        Code.RESOURCE_EXHAUSTED,
+        error.kind === "own"
+          ? `More than ${error.limit} calls to the sidecar itself`
+          : `More than ${error.limit} calls without a request`,
+        "too_many_calls",
+        1000
+      )
+    case "RequestTimeout":
+      return Status.make(Code.CANCELLED, `No whole request message within ${error.secs}s`, {
+        "cy-reason": "request_timeout"
+      })
     case "MetadataTooLarge":
       return refusal(
         Code.RESOURCE_EXHAUSTED,
@@ -150,6 +163,12 @@ export const statusOf = (error: StreamError): GrpcStatus => {
         `A ${error.side} message of ${error.bytes} bytes exceeds the limit of ${error.limit}`,
         "message_too_large"
       )
+    case "MessageOverdue":
+      return refusal(
+        Code.RESOURCE_EXHAUSTED,
+        `A ${error.side} message was not whole in time, and others wait for its memory`,
+        "message_overdue"
+      )
     case "Malformed":
       return refusal(Code.INTERNAL, error.detail, "malformed")
   }
@@ -160,6 +179,7 @@ export const outcomeOf = (error: StreamError): Outcome => {
   switch (error._tag) {
     case "WorkerStatus":
     case "FrameTooLarge":
+    case "MessageOverdue":
     case "Malformed":
       return "failed"
     case "DeadlineExceeded":

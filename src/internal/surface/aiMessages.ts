@@ -1,18 +1,16 @@
-import { text, visit } from "../wire/protobuf.ts"
+import { lastBytes, text } from "../wire/protobuf.ts"
 
 /** The services of the wire contract, by their full names. */
 export const AI_INFERENCE = "cy.llm.AiInference"
 export const AI_TRAINING = "cy.llm.AiTraining"
 
+/** A longer command is none of ours: it is not even decoded. */
+const MAX_COMMAND_BYTES = 256
+
 /** The command of a ControlMessage (field 2); `undefined` when the bytes are not one. */
 export const commandOf = (message: Uint8Array): string | undefined => {
-  let command = ""
-  const valid = visit(message, {
-    bytes: (field, value) => {
-      if (field === 2) command = text(value)
-    }
-  })
-  return valid ? command : undefined
+  const command = lastBytes(message, 2)
+  return command === undefined || command.length > MAX_COMMAND_BYTES ? undefined : text(command)
 }
 
 /** The methods of AiTraining: carried, never looked into. */

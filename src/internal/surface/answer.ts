@@ -40,8 +40,9 @@ export const answer = (
       )
     ),
     Effect.map((status) => {
-      // A caller that lets its deadline pass may have stopped reading: what was written is given up.
-      call.end(status, status.code === Status.Code.DEADLINE_EXCEEDED ? "now" : "flush")
+      // A caller that lets a time limit pass may have stopped reading: what was written is given up.
+      const late = status.code === Status.Code.DEADLINE_EXCEEDED || status.code === Status.Code.CANCELLED
+      call.end(status, late ? "now" : "flush")
       handled(call.path, status.code)
     }),
     Effect.onInterrupt(() => Effect.sync(() => handled(call.path, Status.Code.CANCELLED)))

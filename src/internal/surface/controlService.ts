@@ -9,7 +9,6 @@ import type { WorkerConnection } from "../../services/WorkerConnection.ts"
 import { decodeControl, encodeControl, MAX_ETA_SECS } from "../connection/workerRpc.ts"
 import { describe } from "../connection/workerStateWords.ts"
 import { version } from "../version.ts"
-import { decompress } from "../wire/decompress.ts"
 import { commandOf } from "./aiMessages.ts"
 import { withinDeadline } from "./answer.ts"
 import { type Peeked, peekFirst } from "./peekedCall.ts"
@@ -105,13 +104,15 @@ const ownCommands = (options: ControlOptions) => {
   }
 }
 
-/** Is this call for the sidecar itself? What cannot be read goes to the worker, which says what it thinks of it. */
-const isOwn = (peeked: Peeked, limit: number): Effect.Effect<boolean> => {
-  if (peeked.message === undefined) return Effect.succeed(false)
-  const message = peeked.compressed
-    ? decompress(peeked.message, peeked.call.encoding, limit)
-    : Effect.succeed(peeked.message)
-  return message.pipe(
+/**
+ * Is this call for the sidecar itself? What cannot be read goes to the worker, which says what it thinks of it; so does
+ * what is larger than a command of ours can be.
+ */
+const isOwn = (peeked: Peeked, options: ControlOptions): Effect.Effect<boolean> => {
+  const { message } = peeked
+  if (message === undefined || message.length > options.maxMessageBytes) return Effect.succeed(false)
+  const plain = peeked.compressed ? options.decompress(message, peeked.call.encoding) : Effect.succeed(message)
+  return plain.pipe(
     Effect.map((message) => commandOf(message)?.startsWith(OWN) === true),
     Effect.orElseSucceed(() => false)
   )
@@ -126,9 +127,12 @@ export const controlHandler = (options: ControlOptions): CallHandler => {
   return (call) =>
     withinDeadline(
       call,
-      Effect.flatMap(
-        peekFirst(call),
-        (peeked) => Effect.map(isOwn(peeked, options.maxMessageBytes), (own) => ({ own, call: peeked.call }))
+      options.calls.counted(
+        call,
+        Effect.flatMap(
+          options.calls.inTime(peekFirst(call)),
+          (peeked) => Effect.map(isOwn(peeked, options), (own) => ({ own, call: peeked.call }))
+        )
       )
     ).pipe(
       Effect.matchEffect({

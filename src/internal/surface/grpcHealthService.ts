@@ -5,7 +5,7 @@ import * as Status from "../../services/Status.ts"
 import type { ServerCall, Status as GrpcStatus } from "../../services/Wire.ts"
 import type { WorkerConnection } from "../../services/WorkerConnection.ts"
 import { frame } from "../wire/frames.ts"
-import { text, visit, Writer } from "../wire/protobuf.ts"
+import { lastBytes, text, Writer } from "../wire/protobuf.ts"
 import { answer } from "./answer.ts"
 import { oneRequest, unary, type UnaryOptions } from "./unary.ts"
 
@@ -21,15 +21,14 @@ export interface GrpcHealthOptions extends UnaryOptions {
   readonly proxy: InferenceProxy["Service"]
 }
 
-/** Field 1 of `HealthCheckRequest`. */
-const serviceOf = (request: Uint8Array): string => {
-  let service = ""
-  visit(request, {
-    bytes: (field, value) => {
-      if (field === 1) service = text(value)
-    }
-  })
-  return service
+/** No service of ours has a longer name. */
+const MAX_NAME_BYTES = 256
+
+/** Field 1 of `HealthCheckRequest`; `undefined`: longer than any name that is known. */
+const serviceOf = (request: Uint8Array): string | undefined => {
+  const name = lastBytes(request, 1)
+  if (name === undefined) return ""
+  return name.length > MAX_NAME_BYTES ? undefined : text(name)
 }
 
 const response = (status: number): Writer => new Writer().varint(1, status)
@@ -42,7 +41,7 @@ const draining = Status.make(Status.Code.UNAVAILABLE, "Sidecar is draining", { "
  */
 export const grpcHealthRoutes = (options: GrpcHealthOptions): ReadonlyArray<readonly [string, CallHandler]> => {
   const { connection, proxy } = options
-  const known = new Set(["", ...options.services])
+  const known = new Set<string | undefined>(["", ...options.services])
   const serving = (): number =>
     connection.current()._tag === "Connected" && !proxy.draining() ? Serving.SERVING : Serving.NOT_SERVING
 
@@ -57,7 +56,9 @@ export const grpcHealthRoutes = (options: GrpcHealthOptions): ReadonlyArray<read
     Effect.sync(() => {
       const status = response(serving())
       const out = new Writer()
-      for (const service of known) out.message(1, new Writer().string(1, service).message(2, status))
+      for (const service of ["", ...options.services]) {
+        out.message(1, new Writer().string(1, service).message(2, status))
+      }
       return out.finish()
     }))
 
@@ -87,9 +88,12 @@ export const grpcHealthRoutes = (options: GrpcHealthOptions): ReadonlyArray<read
     return answer(
       call,
       options.handled,
-      oneRequest(call, { maxMessageBytes: options.maxMessageBytes, onDrain: () => state.drained() }).pipe(
-        Effect.flatMap((request) =>
-          follow(call, state, known.has(serviceOf(request)) ? serving : () => Serving.SERVICE_UNKNOWN)
+      options.calls.counted(
+        call,
+        oneRequest(call, { ...options, onDrain: () => state.drained() }).pipe(
+          Effect.flatMap((request) =>
+            follow(call, state, known.has(serviceOf(request)) ? serving : () => Serving.SERVICE_UNKNOWN)
+          )
         )
       )
     )

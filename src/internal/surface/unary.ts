@@ -2,20 +2,22 @@ import { Effect } from "effect"
 import type { CallHandler } from "../../services/GrpcServer.ts"
 import * as Status from "../../services/Status.ts"
 import type { FrameBatch, RequestListener, ServerCall, Status as GrpcStatus } from "../../services/Wire.ts"
-import { decompress } from "../wire/decompress.ts"
+import type { Decompress } from "../wire/decompress.ts"
 import { concat, frame, lengthAt, payloads, PREFIX_BYTES } from "../wire/frames.ts"
 import { answer, type Handled } from "./answer.ts"
+import type { OwnCalls } from "./ownCalls.ts"
 
 /** What the handlers of the sidecar's own methods share. */
 export interface UnaryOptions {
-  /** `[server] max_message_bytes`: the largest request, also after decompression. */
+  /** The largest request: those of our own methods are small. Also that of a compressed one, opened. */
   readonly maxMessageBytes: number
+  readonly decompress: Decompress
+  readonly calls: OwnCalls
   readonly handled: Handled
 }
 
 /** How the one request of a call is read. */
-export interface RequestOptions {
-  readonly maxMessageBytes: number
+export interface RequestOptions extends Omit<UnaryOptions, "handled"> {
   /** For calls that go on to stream: the reply side takes frames again. */
   readonly onDrain?: (() => void) | undefined
 }
@@ -25,7 +27,9 @@ const cardinality = (got: string): GrpcStatus =>
   Status.make(Status.Code.UNIMPLEMENTED, `This method takes exactly one request message, got ${got}`)
 
 const tooLarge = (limit: number): GrpcStatus =>
-  Status.make(Status.Code.RESOURCE_EXHAUSTED, `A request message exceeds the limit of ${limit} bytes`)
+  Status.make(Status.Code.RESOURCE_EXHAUSTED, `A request message exceeds the limit of ${limit} bytes`, {
+    "cy-reason": "message_too_large"
+  })
 
 /** Collects frames until the half-close; gives up as soon as there are too many bytes. */
 class Collector implements RequestListener {
@@ -73,7 +77,8 @@ class Collector implements RequestListener {
 
 /**
  * The one request message of a call, decompressed. Attaches the call's listener, so it can be asked for once. Fails with
- * the status the caller gets: UNIMPLEMENTED for no message or several, RESOURCE_EXHAUSTED over the limit.
+ * the status the caller gets: UNIMPLEMENTED for no message or several, RESOURCE_EXHAUSTED over the limit, CANCELLED when
+ * it does not come in time.
  */
 export const oneRequest = (call: ServerCall, options: RequestOptions): Effect.Effect<Uint8Array, GrpcStatus> =>
   Effect.callback<FrameBatch, GrpcStatus>((resume) => {
@@ -83,12 +88,15 @@ export const oneRequest = (call: ServerCall, options: RequestOptions): Effect.Ef
         (result) => resume(result instanceof Uint8Array ? Effect.succeed(result) : Effect.fail(result))
       )
     )
-  }).pipe(Effect.flatMap((batch) => {
-    const [message] = payloads(batch)
-    if (message === undefined) return Effect.fail(cardinality("none"))
-    if (PREFIX_BYTES + lengthAt(batch, 0) < batch.length) return Effect.fail(cardinality("several"))
-    return batch[0] === 0 ? Effect.succeed(message) : decompress(message, call.encoding, options.maxMessageBytes)
-  }))
+  }).pipe(
+    options.calls.inTime,
+    Effect.flatMap((batch) => {
+      const [message] = payloads(batch)
+      if (message === undefined) return Effect.fail(cardinality("none"))
+      if (PREFIX_BYTES + lengthAt(batch, 0) < batch.length) return Effect.fail(cardinality("several"))
+      return batch[0] === 0 ? Effect.succeed(message) : options.decompress(message, call.encoding)
+    })
+  )
 
 /** A handler for a method with one request and one response, from bytes to bytes. It may fail with a status. */
 export const unary = (
@@ -99,11 +107,14 @@ export const unary = (
   answer(
     call,
     options.handled,
-    oneRequest(call, options).pipe(
-      Effect.flatMap((request) => respond(request, call)),
-      Effect.map((response) => {
-        call.write(frame(response))
-        return Status.ok
-      })
+    options.calls.counted(
+      call,
+      oneRequest(call, options).pipe(
+        Effect.flatMap((request) => respond(request, call)),
+        Effect.map((response) => {
+          call.write(frame(response))
+          return Status.ok
+        })
+      )
     )
   )

@@ -1,4 +1,4 @@
-import { Effect } from "effect"
+import { Effect, Semaphore } from "effect"
 import * as zlib from "node:zlib"
 import * as Status from "../../services/Status.ts"
 import type { Status as GrpcStatus } from "../../services/Wire.ts"
@@ -10,36 +10,54 @@ const openers = { gzip: zlib.gunzip, deflate: zlib.inflate } as const
 
 const isKnown = (encoding: string): encoding is keyof typeof openers => Object.hasOwn(openers, encoding)
 
+/** What may be opened. */
+export interface DecompressLimits {
+  /** Bytes of a compressed message. */
+  readonly inBytes: number
+  /** Bytes that it opens to: a small message must not become a large one. */
+  readonly outBytes: number
+  /** Messages that are opened at the same time; others wait for their turn. */
+  readonly atOnce: number
+}
+
+/** Opens one message that has the compressed flag, which is of this `grpc-encoding`. */
+export type Decompress = (message: Uint8Array, encoding: string | undefined) => Effect.Effect<Uint8Array, GrpcStatus>
+
+const tooLarge = (limit: number): GrpcStatus =>
+  Status.make(Status.Code.RESOURCE_EXHAUSTED, `A request message exceeds the limit of ${limit} bytes`, {
+    "cy-reason": "message_too_large"
+  })
+
 /**
- * Opens a message that has the compressed flag (gRPC over HTTP/2, "Compressed-Flag"), off the event loop. `limit`: the
- * most bytes that may come out, so that a small message cannot become a large one.
+ * Opens messages that have the compressed flag (gRPC over HTTP/2, "Compressed-Flag"), off the event loop and a few at a
+ * time.
  *
  * Fails with the status the caller gets: INTERNAL without a `grpc-encoding` or for bytes that are not of it,
- * UNIMPLEMENTED for an encoding that is not accepted, RESOURCE_EXHAUSTED over the limit.
+ * UNIMPLEMENTED for an encoding that is not accepted, RESOURCE_EXHAUSTED over a limit.
  */
-export const decompress = (
-  message: Uint8Array,
-  encoding: string | undefined,
-  limit: number
-): Effect.Effect<Uint8Array, GrpcStatus> => {
-  if (encoding === undefined || encoding === "identity") {
-    return Effect.fail(Status.make(Status.Code.INTERNAL, "Compressed message without grpc-encoding"))
+export const makeDecompress = (limits: DecompressLimits): Decompress => {
+  const turns = Semaphore.makeUnsafe(limits.atOnce)
+  return (message, encoding) => {
+    if (encoding === undefined || encoding === "identity") {
+      return Effect.fail(Status.make(Status.Code.INTERNAL, "Compressed message without grpc-encoding"))
+    }
+    if (!isKnown(encoding)) {
+      return Effect.fail(Status.make(Status.Code.UNIMPLEMENTED, "Message encoding is not supported", {
+        "grpc-accept-encoding": ACCEPTED_ENCODINGS
+      }))
+    }
+    if (message.length > limits.inBytes) return Effect.fail(tooLarge(limits.inBytes))
+    const open = openers[encoding]
+    // Not to be interrupted: zlib goes on with what it has begun, and the turn lasts as long.
+    return turns.withPermits(1)(Effect.uninterruptible(Effect.callback<Uint8Array, GrpcStatus>((resume) => {
+      open(message, { maxOutputLength: limits.outBytes }, (error, opened) => {
+        if (error === null) return resume(Effect.succeed(opened))
+        resume(Effect.fail(
+          "code" in error && error.code === "ERR_BUFFER_TOO_LARGE"
+            ? tooLarge(limits.outBytes)
+            : Status.make(Status.Code.INTERNAL, "Message is not of its grpc-encoding")
+        ))
+      })
+    })))
   }
-  if (!isKnown(encoding)) {
-    return Effect.fail(Status.make(Status.Code.UNIMPLEMENTED, "Message encoding is not supported", {
-      "grpc-accept-encoding": ACCEPTED_ENCODINGS
-    }))
-  }
-  const open = openers[encoding]
-  return Effect.callback<Uint8Array, GrpcStatus>((resume) => {
-    open(message, { maxOutputLength: limit }, (error, opened) => {
-      if (error === null) return resume(Effect.succeed(opened))
-      const tooLarge = "code" in error && error.code === "ERR_BUFFER_TOO_LARGE"
-      resume(Effect.fail(
-        tooLarge
-          ? Status.make(Status.Code.RESOURCE_EXHAUSTED, `A request message exceeds the limit of ${limit} bytes`)
-          : Status.make(Status.Code.INTERNAL, "Message is not of its grpc-encoding")
-      ))
-    })
-  })
 }

@@ -1,15 +1,9 @@
+import type { BudgetHolder, BudgetShare, MessageBudget } from "../../services/MessageBudget.ts"
 import type { FrameBatch } from "../../services/Wire.ts"
+import { lengthAt, PREFIX_BYTES } from "./prefix.ts"
+import { Unfinished } from "./unfinished.ts"
 
-/** Bytes before each message: compressed flag (1) and big-endian length (4); gRPC over HTTP/2, "Length-Prefixed-Message". */
-export const PREFIX_BYTES = 5
-
-/** The beginning of a frame is copied up to this size, and kept as a view beyond. */
-const COPIED_BYTES = 4096
-
-/** The length that the prefix at `at` announces. */
-export const lengthAt = (bytes: Uint8Array, at: number): number =>
-  ((bytes[at + 1] ?? 0) * 0x1000000) +
-  (((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 8) | (bytes[at + 4] ?? 0))
+export { lengthAt, PREFIX_BYTES } from "./prefix.ts"
 
 /** One message with its prefix. */
 export const frame = (payload: Uint8Array, compressed = false): FrameBatch => {
@@ -47,65 +41,87 @@ export const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
   return out
 }
 
+/** Where unfinished messages are booked, and for whom. */
+export interface Booking {
+  readonly budget: MessageBudget
+  readonly holder: BudgetHolder
+}
+
 /**
  * Cuts whole frames from DATA as it comes. A chunk that ends with a frame (the ordinary case) is passed on as it is,
- * without a copy; a message split over many chunks is put together once, when its last byte is there.
+ * without a copy; the bytes of a message split over many chunks are put together as they come ({@link Unfinished}), so
+ * that a message weighs what it has sent, however small its chunks are.
  */
 export class FrameCutter {
   readonly #limit: number
-  #parts: Array<Uint8Array> = []
-  #have = 0
-  /** Bytes that complete the first pending frame; 0 while its prefix is not whole. */
-  #need = 0
+  readonly #booking: Booking | undefined
+  #share: BudgetShare | undefined
+  #pending: Unfinished | undefined
   /** Length announced by a frame over the limit, once one was seen; nothing is cut after it. */
   oversize: number | undefined
 
-  /** `limit`: largest allowed message in bytes. */
-  constructor(limit: number) {
+  /** `limit`: largest allowed message in bytes. `booking`: where the bytes of a message that is not whole are booked. */
+  constructor(limit: number, booking?: Booking) {
     this.#limit = limit
+    this.#booking = booking
   }
 
   /** Bytes of a frame that has begun and is not whole. */
   get pending(): number {
-    return this.#have
+    return this.#pending?.size ?? 0
+  }
+
+  /** Whether there is room to read on; when there is none, the booking's holder hears of it later. */
+  get mayRead(): boolean {
+    return this.#share === undefined || this.#share.mayRead()
   }
 
   /** The whole frames that `chunk` completes; `undefined` when there is none yet. */
   push(chunk: Uint8Array): FrameBatch | undefined {
-    if (this.#have === 0) return this.#cut(chunk)
-    this.#parts.push(chunk)
-    this.#have += chunk.length
-    if (this.#have < (this.#need === 0 ? PREFIX_BYTES : this.#need)) return undefined
-    const joined = concat(this.#parts)
-    this.#parts = []
-    this.#have = 0
-    this.#need = 0
-    return this.#cut(joined)
+    const pending = this.#pending
+    if (pending === undefined) return this.#cut(chunk)
+    const used = pending.push(chunk)
+    if (pending.need > this.#limit + PREFIX_BYTES) {
+      this.oversize = pending.need - PREFIX_BYTES
+      this.drop()
+      return undefined
+    }
+    if (pending.whole) {
+      this.#pending = undefined
+      this.#share?.hold(0)
+      if (used === chunk.length) return pending.take()
+      const more = this.#cut(chunk.subarray(used))
+      return more === undefined ? pending.take() : pending.takeWith(more)
+    }
+    this.#share?.hold(pending.size)
+    return undefined
+  }
+
+  /** Gives up the message that is not whole: the call is over. */
+  drop(): void {
+    if (this.#pending === undefined) return
+    this.#pending = undefined
+    this.#share?.hold(0)
   }
 
   #cut(bytes: Uint8Array): FrameBatch | undefined {
     if (this.oversize !== undefined) return undefined
     const size = bytes.length
     let at = 0
-    let need = 0
     while (size - at >= PREFIX_BYTES) {
       const length = lengthAt(bytes, at)
       if (length > this.#limit) {
         this.oversize = length
         return at === 0 ? undefined : bytes.subarray(0, at)
       }
-      if (size - at < PREFIX_BYTES + length) {
-        need = PREFIX_BYTES + length
-        break
-      }
+      if (size - at < PREFIX_BYTES + length) break
       at += PREFIX_BYTES + length
     }
     if (at === size) return size === 0 ? undefined : bytes
-    const rest = at === 0 ? bytes : bytes.subarray(at)
-    // It may wait long (a window that ended here), and a view keeps everything that came in the same read.
-    this.#parts = [rest.length < COPIED_BYTES ? Uint8Array.from(rest) : rest]
-    this.#have = size - at
-    this.#need = need
+    this.#pending = new Unfinished()
+    this.#pending.push(at === 0 ? bytes : bytes.subarray(at))
+    this.#share ??= this.#booking?.budget.share(this.#booking.holder)
+    this.#share?.hold(this.#pending.size)
     return at === 0 ? undefined : bytes.subarray(0, at)
   }
 }

@@ -20,10 +20,25 @@ export interface FieldVisitor {
   readonly bytes?: (field: number, value: Uint8Array) => void
 }
 
-/** Walks the fields of one message. `false` when the bytes are not a valid message (fields before that were visited). */
+/**
+ * Fields that are looked at in one message. None that this project knows has as many, and a message of megabytes can be
+ * made of fields of two bytes: to walk them all would hold up every other stream.
+ */
+export const MAX_FIELDS = 10_000
+
+/**
+ * Walks the fields of one message. `false` when the bytes are not a valid message, or it has more than
+ * {@link MAX_FIELDS} fields (those before that were visited).
+ *
+ * **Gotchas**
+ *
+ * Of a field that is repeated only the last one counts (protobuf.dev, "Last One Wins"): a visitor keeps the view, and
+ * decodes it when the walk is over. One that decodes each would do so ten thousand times for one message.
+ */
 export const visit = (message: Uint8Array, visitor: FieldVisitor): boolean => {
   const size = message.length
   let at = 0
+  let left = MAX_FIELDS
   let low32 = 0
   const varint = (): number => {
     let value = 0
@@ -40,6 +55,7 @@ export const visit = (message: Uint8Array, visitor: FieldVisitor): boolean => {
     return -1
   }
   while (at < size) {
+    if (left-- === 0) return false
     const tag = varint()
     if (tag < 8) return false
     const field = Math.floor(tag / 8)
@@ -73,16 +89,36 @@ export const visit = (message: Uint8Array, visitor: FieldVisitor): boolean => {
 
 /** Writes one message field by field. Fields with proto3 default values are the caller's to leave out. */
 export class Writer {
-  readonly #bytes: Array<number> = []
+  #bytes = new Uint8Array(64)
+  #size = 0
+
+  /** Room for so many bytes more. */
+  #reserve(bytes: number): void {
+    if (this.#size + bytes <= this.#bytes.length) return
+    const larger = new Uint8Array(Math.max(this.#size + bytes, this.#bytes.length * 2))
+    larger.set(this.#bytes.subarray(0, this.#size))
+    this.#bytes = larger
+  }
 
   #varint(value: number): void {
-    // A negative int32 is sent as its 64-bit two's complement (10 bytes).
-    let rest = value < 0 ? BigInt.asUintN(64, BigInt(value)) : BigInt(value)
+    this.#reserve(10)
+    if (value < 0) return this.#negative(value)
+    let rest = value
+    while (rest > 127) {
+      this.#bytes[this.#size++] = (rest % 128) | 0x80
+      rest = Math.floor(rest / 128)
+    }
+    this.#bytes[this.#size++] = rest
+  }
+
+  /** A negative int32 is sent as its 64-bit two's complement (10 bytes). */
+  #negative(value: number): void {
+    let rest = BigInt.asUintN(64, BigInt(value))
     while (rest > 127n) {
-      this.#bytes.push(Number(rest & 0x7fn) | 0x80)
+      this.#bytes[this.#size++] = Number(rest & 0x7fn) | 0x80
       rest >>= 7n
     }
-    this.#bytes.push(Number(rest))
+    this.#bytes[this.#size++] = Number(rest)
   }
 
   varint(field: number, value: number): this {
@@ -94,7 +130,9 @@ export class Writer {
   bytes(field: number, value: Uint8Array): this {
     this.#varint(field * 8 + WireType.LEN)
     this.#varint(value.length)
-    for (const byte of value) this.#bytes.push(byte)
+    this.#reserve(value.length)
+    this.#bytes.set(value, this.#size)
+    this.#size += value.length
     return this
   }
 
@@ -115,19 +153,45 @@ export class Writer {
   }
 
   finish(): Uint8Array {
-    return Uint8Array.from(this.#bytes)
+    return this.#bytes.slice(0, this.#size)
   }
 }
 
-/** One entry of a `map<string, string>` field. */
-export const stringEntry = (entry: Uint8Array): readonly [key: string, value: string] => {
-  let key = ""
-  let value = ""
-  visit(entry, {
-    bytes: (field, bytes) => {
-      if (field === 1) key = text(bytes)
-      else if (field === 2) value = text(bytes)
+const empty = new Uint8Array()
+
+/** The last value of a length-delimited field, as a view; `undefined` when the message is not valid or has none. */
+export const lastBytes = (message: Uint8Array, wanted: number): Uint8Array | undefined => {
+  let last: Uint8Array | undefined
+  const valid = visit(message, {
+    bytes: (field, value) => {
+      if (field === wanted) last = value
     }
   })
-  return [key, value]
+  return valid ? last : undefined
+}
+
+/** Bounds of a `map<string, string>` that comes from somebody else. */
+export interface MapBounds {
+  /** Bytes of a key; an entry with a longer one is left out. */
+  readonly keyBytes: number
+  /** Bytes of a value; a longer one is cut. */
+  readonly valueBytes: number
+}
+
+/** The map that the entries of a `map<string, string>` field make, within bounds. */
+export const stringMapOf = (entries: ReadonlyArray<Uint8Array>, bounds: MapBounds): Record<string, string> => {
+  const map: Record<string, string> = Object.create(null)
+  for (const entry of entries) {
+    let key: Uint8Array = empty
+    let value: Uint8Array = empty
+    visit(entry, {
+      bytes: (field, bytes) => {
+        if (field === 1) key = bytes
+        else if (field === 2) value = bytes
+      }
+    })
+    if (key.length > bounds.keyBytes) continue
+    map[text(key)] = text(value.length > bounds.valueBytes ? value.subarray(0, bounds.valueBytes) : value)
+  }
+  return map
 }
