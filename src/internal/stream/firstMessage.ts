@@ -80,6 +80,15 @@ export class FirstMessage implements RequestListener {
     else if (this.#paused && this.#more) this.#call.resume()
   }
 
+  /**
+   * Reads on, after the listener had answered `false`. To be asked instead of the call: from within {@link handOver} the
+   * call still waits for its answer to the first batch.
+   */
+  resume(): void {
+    this.#more = true
+    this.#call.resume()
+  }
+
   #tell(): void {
     if (this.#heard) return
     this.#heard = true

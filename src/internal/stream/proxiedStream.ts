@@ -50,6 +50,8 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   readonly #deadlineAt: number
   readonly #requests: RequestListener
   readonly #replies: ReplyListener
+  /** The call's requests, once it has begun. */
+  #source: FirstMessage | undefined
   #phase: Phase = "new"
   #worker: WorkerCall | undefined
   #link: WorkerLink | undefined
@@ -96,7 +98,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
       onHeaders: (metadata) => this.#onHeaders(metadata),
       onFrames: (batch) => this.#onReply(batch),
       onEnd: (end) => this.#onWorkerEnd(end),
-      onDrain: () => this.#call.resume()
+      onDrain: () => this.#source?.resume()
     }
   }
 
@@ -109,6 +111,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     const { watchdog } = this.#env
     this.#admittedAt = watchdog.now()
     watchdog.add(this)
+    this.#source = requests
     requests.handOver(this.#requests)
     if (this.#phase !== "new") return
     if (this.#deadlineAt <= watchdog.now()) this.due(watchdog.now())
@@ -307,7 +310,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#worker = worker
     watchdog.nearer(this.dueAt())
     this.#log.sendAll(worker)
-    if (this.#log.room) this.#call.resume()
+    if (this.#log.room) this.#source?.resume()
   }
 
   #onRequest(batch: FrameBatch): boolean {

@@ -46,7 +46,7 @@ class PeekedCall implements ServerCall {
     return this.#call.pendingBytes
   }
   resume(): void {
-    this.#call.resume()
+    this.#requests.resume()
   }
   sendHeaders(metadata: Metadata, encoding?: string): void {
     this.#call.sendHeaders(metadata, encoding)
