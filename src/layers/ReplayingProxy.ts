@@ -261,7 +261,7 @@ const make: Effect.Effect<
         streams.delete(stream)
         left()
       })),
-      Effect.andThen(logEnd(stream))
+      Effect.andThen(Effect.suspend(() => logEnd(stream)))
     )
 
   /** From here on the stream counts: it has a record, whatever its end. */
@@ -370,7 +370,7 @@ const make: Effect.Effect<
         others.add(carried)
         idle.closeUnsafe()
         carried.begin(link, metadata)
-        return Effect.sync(() => carried.fail(new E.GatewayGone({ departure: "cancelled" })))
+        return Effect.sync(() => carried.depart("cancelled"))
       })
     })
 

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest"
+import { expectBooked, openBooks } from "../support/booked.ts"
 import { expectBalanced, Lab, moved } from "../support/lab.ts"
 import { soak } from "../support/run/soak.ts"
 import { wires } from "../support/sidecar.ts"
@@ -12,7 +13,7 @@ describe.skipIf(python === undefined).each(wires)(`C-core on both sides of the %
   let worker: PythonWorker
 
   beforeAll(async () => {
-    lab = await new Lab({ worker: false, wire, env: { SIDECAR_TRIP_AFTER: "1000" } }).open()
+    lab = await new Lab({ worker: false, wire, env: { SIDECAR_TRIP_AFTER: "1000", SIDECAR_LOG_LEVEL: "debug" } }).open()
     worker = await PythonWorker.start(lab.socketPath)
     await lab.sidecar.connected()
   })
@@ -86,6 +87,17 @@ describe.skipIf(python === undefined).each(wires)(`C-core on both sides of the %
     expect(remaining).toBeGreaterThan(0)
     expect(remaining).toBeLessThanOrEqual(1)
     await worker.told("cancelled", "late")
+  })
+
+  // Gateway, sidecar and worker each have a clock that ends the call in the same moment.
+  it("books a missed deadline as one, thirty times of thirty, in metrics, records and log", async () => {
+    const books = await openBooks(lab)
+    const late: Call = { plan: { tokens: 100, gap_ms: 50 }, deadline: 0.3 }
+    for (const batch of [10, 10, 10]) {
+      const outcomes = await run(...Array.from({ length: batch }, () => late))
+      expect(outcomes.map(({ code }) => code)).toEqual(outcomes.map(() => 4))
+    }
+    await expectBooked(lab, books, { count: 30, outcome: "deadline", code: 4, codeName: "DEADLINE_EXCEEDED" })
   })
 
   it("cancels at the worker when the gateway cancels", async () => {

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer } from "effect"
+import { Clock, Effect, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import * as healthPackage from "grpc-health-check"
 import { gzipSync } from "node:zlib"
@@ -196,6 +196,28 @@ describe("Control", () => {
         yield* Fiber.join(fiber)
         assert.strictEqual(call.ended?.code, Code.DEADLINE_EXCEEDED)
         assert.deepStrictEqual(world.carried, [])
+      })
+    ))
+
+  it.effect("counts a caller that leaves by its deadline when its time is over, and before that as one that cancels", () =>
+    withRoutes((world, routes) =>
+      Effect.gen(function*() {
+        for (const path of [CONTROL, HEALTH, CHECK]) {
+          const start = yield* Clock.currentTimeMillis
+          for (const after of [100, 297]) {
+            const call = new FakeCall(path, { timeoutMillis: start + 300 })
+            const fiber = yield* serve(handlerOf(routes, path), call)
+            yield* TestClock.setTime(start + after)
+            yield* Fiber.interrupt(fiber)
+          }
+        }
+        assert.deepStrictEqual(
+          world.handled,
+          [CONTROL, HEALTH, CHECK].flatMap((path) => [
+            `${path} ${Code.CANCELLED}`,
+            `${path} ${Code.DEADLINE_EXCEEDED}`
+          ])
+        )
       })
     ))
 

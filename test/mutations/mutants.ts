@@ -162,6 +162,27 @@ export const mutants: ReadonlyArray<Mutant> = [
     found: ["a sidecar that drains takes no new streams"]
   },
   {
+    name: "takes the RST of a missed deadline for a cancellation",
+    edits: [{
+      file: "src/internal/stream/deadline.ts",
+      find: "export const DEADLINE_TOLERANCE_MILLIS = 25",
+      replace: "export const DEADLINE_TOLERANCE_MILLIS = 0"
+    }],
+    found: ["a gateway that leaves when its time is over has missed its deadline, and one that leaves before has not"]
+  },
+  {
+    name: "takes a cancellation near the deadline for a missed deadline",
+    edits: [{
+      file: "src/internal/stream/deadline.ts",
+      find: "export const DEADLINE_TOLERANCE_MILLIS = 25",
+      replace: "export const DEADLINE_TOLERANCE_MILLIS = 2500"
+    }],
+    found: [
+      "a gateway that leaves when its time is over has missed its deadline, and one that leaves before has not",
+      "every end has its reason"
+    ]
+  },
+  {
     name: "loses the deadline of a call that it only carries",
     edits: [{
       file: "src/internal/stream/passthroughCall.ts",

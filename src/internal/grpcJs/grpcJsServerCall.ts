@@ -18,12 +18,6 @@ import { fromGrpcJs, toGrpcJs } from "./grpcJsMetadata.ts"
 const TRAILER_BUDGET = 6900
 /** Percent-encoding makes at most three bytes of one. */
 const MAX_MESSAGE_BYTES = TRAILER_BUDGET / 6
-/**
- * grpc-js ends a call at its deadline by itself, and tells it like a cancellation. For this long the handler has the
- * word, whose own deadline is due at the same moment.
- */
-const DEADLINE_GRACE_MILLIS = 100
-
 /** What a server knows of a call beside the call itself. */
 export interface GrpcJsCallHead {
   readonly arrivedAt: number
@@ -31,6 +25,7 @@ export interface GrpcJsCallHead {
   readonly maxMessageBytes: number
 }
 
+/** What is left of a call's time as it arrives: grpc-js has made a wall-clock time of it in this same turn. */
 const remaining = (call: ServerDuplexStream<Buffer, Buffer>): number => Number(call.getDeadline()) - Date.now()
 
 /**
@@ -68,10 +63,8 @@ export class GrpcJsServerCall implements ServerCall {
     this.peer = head.peer
     this.#call = call
     this.#maxMessageBytes = head.maxMessageBytes
-    const cancelled = (): void => {
-      if (remaining(call) > 0) this.#depart("cancelled")
-      else setTimeout(() => this.#depart("cancelled"), DEADLINE_GRACE_MILLIS)
-    }
+    // grpc-js ends a call at its deadline by itself and tells it like a cancellation: the handler tells them apart.
+    const cancelled = (): void => this.#depart("cancelled")
     if (call.cancelled) cancelled()
     else call.on("cancelled", cancelled)
   }

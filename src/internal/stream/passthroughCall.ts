@@ -1,7 +1,8 @@
 import * as E from "../../services/StreamError.ts"
-import type { Metadata, ServerCall, Status, WorkerCall } from "../../services/Wire.ts"
+import type { Departure, Metadata, ServerCall, Status, WorkerCall } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { first } from "../wire/metadata.ts"
+import { deadlineOf, isMissedDeadline, isTimeOver } from "./deadline.ts"
 import { statusOf } from "./streamStatus.ts"
 import type { Watchdog, Watched } from "./watchdog.ts"
 
@@ -22,9 +23,7 @@ export class PassthroughCall implements Watched {
     this.#call = call
     this.#watchdog = watchdog
     this.#onSettled = onSettled
-    this.#deadlineAt = call.timeoutMillis === undefined
-      ? Number.POSITIVE_INFINITY
-      : call.arrivedAt + call.timeoutMillis
+    this.#deadlineAt = deadlineOf(call)
   }
 
   /** Opens the call at the worker and lets the bytes flow. */
@@ -40,7 +39,10 @@ export class PassthroughCall implements Watched {
     }, {
       onHeaders: (metadata) => call.sendHeaders(metadata, first(metadata, "grpc-encoding")),
       onFrames: (batch) => call.write(batch),
-      onEnd: (end) => this.settle(end.status),
+      onEnd: (end) => {
+        if (isMissedDeadline(end, this.#deadlineAt, this.#watchdog.now())) this.due()
+        else this.settle(end.status)
+      },
       onDrain: () => call.resume()
     })
     if (this.#over) return
@@ -49,8 +51,17 @@ export class PassthroughCall implements Watched {
       onFrames: (batch) => worker.write(batch),
       onHalfClose: () => worker.halfClose(),
       onDrain: () => worker.resume(),
-      onDeparture: (departure) => this.fail(new E.GatewayGone({ departure }))
+      onDeparture: (departure, answered) => {
+        if (answered === undefined) this.depart(departure)
+        else this.settle(answered)
+      }
     })
+  }
+
+  /** The gateway is gone: it has cancelled, or its time is over. */
+  depart(departure: Departure): void {
+    if (isTimeOver(this.#deadlineAt, this.#watchdog.now())) this.due()
+    else this.fail(new E.GatewayGone({ departure }))
   }
 
   fail(error: E.StreamError, delivery: "flush" | "now" = "flush"): void {

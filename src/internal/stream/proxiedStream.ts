@@ -15,11 +15,13 @@ import type {
 } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { first } from "../wire/metadata.ts"
+import { deadlineOf, isMissedDeadline, isTimeOver } from "./deadline.ts"
 import type { FirstMessage } from "./firstMessage.ts"
-import { noticeOf } from "./holdNotice.ts"
+import { sendNotice } from "./holdNotice.ts"
+import { overdue } from "./overdue.ts"
 import type { Queued } from "./placeQueue.ts"
 import { ReaderWatch } from "./readerWatch.ts"
-import { noticeFrame, ReplayedFrames } from "./replayedFrames.ts"
+import { ReplayedFrames } from "./replayedFrames.ts"
 import { ReplyCount } from "./replyCount.ts"
 import { identityOf } from "./requestIdentity.ts"
 import { RequestLog } from "./requestLog.ts"
@@ -87,7 +89,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#log = new RequestLog(env.replayMaxBytes)
     this.#count = new ReplyCount(tally, env.metrics, env.peek, call.arrivedAt)
     this.#reader = new ReaderWatch(call, env.slowReaderMillis)
-    this.#deadlineAt = call.arrivedAt + (call.timeoutMillis ?? Number.POSITIVE_INFINITY)
+    this.#deadlineAt = deadlineOf(call)
     this.#requests = {
       onFrames: (batch) => this.#onRequest(batch),
       onHalfClose: () => this.#onHalfClose(),
@@ -146,16 +148,23 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#decide(statusOf(error), outcomeOf(error), delivery)
   }
 
-  /** The gateway is gone. After the `end_of_stream` frame that is no failure: many gateways stop reading there. */
+  /**
+   * The gateway is gone. After the `end_of_stream` frame that is no failure: many gateways stop reading there. When its
+   * time is over it is the deadline: gRPC libraries cancel then, and are seldom later than our own clock.
+   */
   depart(departure: Departure, answered?: GrpcStatus): void {
     if (this.#phase === "over") return
     const { metrics, watchdog } = this.#env
     const at = watchdog.now()
+    const isAtWorker = this.#worker !== undefined
     if (departure === "vanished" && !this.tally.ended) metrics.gatewaySendError()
     if (this.tally.ended) this.#complete(Status.ok)
     else if (answered !== undefined) this.#decide(answered, "failed")
-    else this.fail(new E.GatewayGone({ departure }))
-    metrics.cancelPropagated((watchdog.now() - at) / 1000)
+    else if (isTimeOver(this.#deadlineAt, at)) this.#miss()
+    else {
+      this.fail(new E.GatewayGone({ departure }))
+      if (isAtWorker) metrics.cancelPropagated((watchdog.now() - at) / 1000)
+    }
   }
 
   dueAt(): number {
@@ -171,24 +180,13 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   }
 
   due(now: number): void {
-    if (now >= this.#deadlineAt) {
-      if (this.tally.ended) this.#complete(Status.ok)
-      else this.fail(new E.DeadlineExceeded({ delivered: this.delivered }), "now")
-    } else if (this.#phase === "held") {
-      this.fail(new E.HoldTimeout({ heldMillis: now - this.#waitingSince, retryAfterMillis: this.#retryAfter() }))
-    } else if (this.#phase === "queued") {
-      this.fail(new E.QueueTimeout({ queuedMillis: now - this.#waitingSince, retryAfterMillis: this.#retryAfter() }))
-    } else if (this.#reader.dueAt !== undefined) {
+    const phase = this.#phase
+    if (now >= this.#deadlineAt) this.#miss()
+    else if (phase === "open" && this.#reader.dueAt !== undefined) {
       if (!this.#reader.stillReads(now)) this.fail(new E.SlowReader({ delivered: this.delivered }), "now")
-    } else {
-      const before = this.delivered === 0
-      this.fail(
-        new E.StreamIdle({
-          phase: before ? "first_token" : "idle",
-          idleSecs: (before ? this.#env.firstTokenMillis : this.#env.idleMillis) / 1000,
-          delivered: this.delivered
-        })
-      )
+    } else if (phase !== "new" && phase !== "over") {
+      const waitedMillis = now - this.#waitingSince
+      this.fail(overdue({ phase, waitedMillis, delivered: this.delivered }, this.#env))
     }
   }
 
@@ -275,16 +273,8 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   #notice(): void {
     const { connection, holdNotice, watchdog } = this.#env
     if (this.#answered || this.#noticed || this.tally.frames > 0) return
-    const text = noticeOf({
-      metadata: this.#call.metadata,
-      configured: holdNotice,
-      state: connection.current(),
-      patienceMillis: this.#patienceAt - watchdog.now()
-    })
-    if (text === undefined) return
-    this.#noticed = true
-    this.#call.sendHeaders({})
-    this.#call.write(noticeFrame(text))
+    const patienceMillis = this.#patienceAt - watchdog.now()
+    this.#noticed = sendNotice(this.#call, { configured: holdNotice, state: connection.current(), patienceMillis })
   }
 
   #open(link: WorkerLink): void {
@@ -364,12 +354,23 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#worker?.resume()
   }
 
+  /** The caller's time is over, whoever said so first: its RST, our clock, or the worker that was told the deadline. */
+  #miss(): void {
+    if (this.tally.ended) this.#complete(Status.ok)
+    else this.fail(new E.DeadlineExceeded({ delivered: this.delivered }), "now")
+  }
+
   #onWorkerEnd(end: CallEnd): void {
     if (this.#phase !== "open") return
     const opened = this.#opened
     const link = this.#link
     this.#worker = undefined
     this.#link = undefined
+    if (isMissedDeadline(end, this.#deadlineAt, this.#env.watchdog.now())) {
+      if (!opened) this.#tellOpening("ignored", link)
+      if (end.reason === "status") this.#count.takeTrailers(end.status.metadata)
+      return this.#miss()
+    }
     if (end.reason === "status") {
       if (!opened) this.#tellOpening(end.status.code === Status.Code.INTERNAL ? "failed" : "ignored", link)
       return this.#onWorkerStatus(end.status)

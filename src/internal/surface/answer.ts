@@ -1,26 +1,39 @@
-import { Effect } from "effect"
+import { Clock, Effect } from "effect"
 import * as Status from "../../services/Status.ts"
 import type { ServerCall, Status as GrpcStatus } from "../../services/Wire.ts"
+import { monotonicMillis } from "../monotonic.ts"
+import { deadlineOf, isTimeOver } from "../stream/deadline.ts"
 
 /** Hears of the end of a call that the sidecar answered by itself. */
 export type Handled = (method: string, code: number) => void
-
-/** Milliseconds as a limit of time, or none: no deadline, or one that is not a number. */
-const limitOf = (call: ServerCall): number | undefined =>
-  call.timeoutMillis === undefined || !Number.isFinite(call.timeoutMillis) ? undefined : call.timeoutMillis
 
 /** `effect` within the caller's deadline; after it DEADLINE_EXCEEDED. */
 export const withinDeadline = <A>(
   call: ServerCall,
   effect: Effect.Effect<A, GrpcStatus>
 ): Effect.Effect<A, GrpcStatus> => {
-  const limit = limitOf(call)
-  if (limit === undefined) return effect
-  return Effect.timeoutOrElse(effect, {
-    duration: limit,
-    orElse: () => Effect.fail(Status.make(Status.Code.DEADLINE_EXCEEDED, "Deadline exceeded"))
-  })
+  const deadlineAt = deadlineOf(call)
+  if (!Number.isFinite(deadlineAt)) return effect
+  return Effect.clockWith((clock) =>
+    Effect.timeoutOrElse(effect, {
+      duration: Math.max(0, deadlineAt - monotonicMillis(clock)()),
+      orElse: () =>
+        Effect.fail(Status.make(Status.Code.DEADLINE_EXCEEDED, "Deadline exceeded", { "cy-reason": "deadline" }))
+    })
+  )
 }
+
+/** Counts a call whose gateway leaves while `effect` runs: by its deadline when its time is over, else as cancelled. */
+export const countingDeparture = <A, E>(
+  call: ServerCall,
+  handled: Handled,
+  effect: Effect.Effect<A, E>
+): Effect.Effect<A, E> =>
+  Effect.onInterrupt(effect, () =>
+    Effect.map(Clock.Clock, (clock) => {
+      const missed = isTimeOver(deadlineOf(call), monotonicMillis(clock)())
+      handled(call.path, missed ? Status.Code.DEADLINE_EXCEEDED : Status.Code.CANCELLED)
+    }))
 
 /**
  * Runs what answers a call and ends the call with the status that it gives or fails with: once, within the caller's
@@ -32,6 +45,7 @@ export const answer = (
   effect: Effect.Effect<GrpcStatus, GrpcStatus>
 ): Effect.Effect<void> =>
   withinDeadline(call, effect).pipe(
+    (bounded) => countingDeparture(call, handled, bounded),
     Effect.catch((status) => Effect.succeed(status)),
     Effect.catchDefect((defect) =>
       Effect.as(
@@ -44,6 +58,5 @@ export const answer = (
       const late = status.code === Status.Code.DEADLINE_EXCEEDED || status.code === Status.Code.CANCELLED
       call.end(status, late ? "now" : "flush")
       handled(call.path, status.code)
-    }),
-    Effect.onInterrupt(() => Effect.sync(() => handled(call.path, Status.Code.CANCELLED)))
+    })
   )

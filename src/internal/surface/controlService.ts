@@ -10,7 +10,7 @@ import { decodeControl, encodeControl, MAX_ETA_SECS } from "../connection/worker
 import { describe } from "../connection/workerStateWords.ts"
 import { version } from "../version.ts"
 import { commandOf } from "./aiMessages.ts"
-import { withinDeadline } from "./answer.ts"
+import { countingDeparture, withinDeadline } from "./answer.ts"
 import { type Peeked, peekFirst } from "./peekedCall.ts"
 import { unary, type UnaryOptions } from "./unary.ts"
 
@@ -135,6 +135,7 @@ export const controlHandler = (options: ControlOptions): CallHandler => {
         )
       )
     ).pipe(
+      (peeking) => countingDeparture(call, options.handled, peeking),
       Effect.matchEffect({
         onFailure: (status) =>
           Effect.sync(() => {

@@ -104,6 +104,11 @@ const behaviours: readonly [Behaviour, ...ReadonlyArray<Behaviour>] = [
   (chance) => ({ priority: chance.int(-3, 9) }),
   () => ({ notice: true }),
   () => ({ odd: true }),
+  // As gRPC libraries do: cancelled by the gateway itself when its time is over, a little before our own clock's word.
+  (chance) => {
+    const timeoutMillis = chance.skewed(50, 60_000)
+    return { timeoutMillis, cancelAfterMillis: timeoutMillis - chance.int(0, 20) }
+  },
   // It has no limits of its own but the caller's.
   (chance) => ({ foreign: true, timeoutMillis: chance.skewed(10, 60_000) })
 ]

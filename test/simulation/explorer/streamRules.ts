@@ -118,6 +118,12 @@ const OUTCOMES: Readonly<Record<string, string>> = {
   slow_reader: "slow_reader"
 }
 
+/** How long before its own clock's word the sidecar may take an RST for the deadline's, in milliseconds. */
+const TOLERANCE = 25
+
+const isTimeOver = ({ plan: { timeoutMillis } }: CallEvidence, lived: number, more = 2): boolean =>
+  timeoutMillis !== undefined && lived >= timeoutMillis - TOLERANCE - more
+
 /** Whether an end with `reason` is justified by what happened. */
 const unjustified = (call: CallEvidence, evidence: Evidence, reason: string): string | undefined => {
   const { plan, seen } = call
@@ -178,7 +184,7 @@ const unjustified = (call: CallEvidence, evidence: Evidence, reason: string): st
       return failures.length >= settings.circuit_breaker.trip_after ? undefined : `${failures.length} failures so far`
     }
     case "deadline":
-      return plan.timeoutMillis !== undefined && lived >= plan.timeoutMillis - 2 ? undefined : `after ${lived} ms`
+      return isTimeOver(call, lived) ? undefined : `after ${lived} ms`
     case "worker_lost": {
       const attempt = last(call)
       const tight = settings.reload.max_held_streams < evidence.calls.length ||
@@ -492,14 +498,24 @@ export const all: ReadonlyArray<StreamRule> = [
     return record.outcome === wanted ? undefined : `outcome ${record.outcome}, not ${wanted}`
   }),
 
-  rule("the record of a gateway that left says completed after end_of_stream, and else cancelled", (call) => {
+  rule(
+    "a gateway that leaves when its time is over has missed its deadline, and one that leaves before has not",
+    (call) => {
+      const [record] = call.records
+      if (record === undefined || call.seen.left === undefined) return undefined
+      const lived = (call.seen.endedAt ?? 0) - call.seen.startedAt
+      // A stalled machine may have given it more time than its own clock says.
+      if (record.outcome === "cancelled") return isTimeOver(call, lived, -2) ? `cancelled after ${lived} ms` : undefined
+      return record.outcome !== "deadline" || isTimeOver(call, lived) ? undefined : `deadline after ${lived} ms`
+    }
+  ),
+
+  rule("the record of a gateway that left says completed after end_of_stream, and else that it left", (call) => {
     const [record] = call.records
     if (record === undefined || call.seen.left === undefined || !isEager(call)) return undefined
     const { ended } = read(call)
     if (record.outcome === "completed") return ended || call.plan.script.end !== "ok" ? undefined : "not completed"
-    const { timeoutMillis } = call.plan
-    const lived = (call.seen.endedAt ?? 0) - call.seen.startedAt
-    if (record.outcome === "deadline") return lived >= (timeoutMillis ?? Infinity) - 2 ? undefined : "deadline"
+    if (record.outcome === "deadline") return ended ? "deadline after end_of_stream" : undefined
     // The end had been decided, and was on its way, when the gateway left.
     const attempt = last(call)
     const decided = attempt === undefined || attempt.seen.end === undefined ||
