@@ -5,6 +5,7 @@ import * as tls from "node:tls"
 import { awaitHalfClose } from "../internal/http2/awaitHalfClose.ts"
 import { type CallHead, Http2ServerCall } from "../internal/http2/http2ServerCall.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
+import { turnClock } from "../internal/turnClock.ts"
 import * as GrpcTimeout from "../internal/wire/grpcTimeout.ts"
 import { listen } from "../internal/wire/listen.ts"
 import { first } from "../internal/wire/metadata.ts"
@@ -97,7 +98,7 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
   function*() {
     const config = (yield* SidecarConfig).server
     const { fallback, routes } = yield* SidecarRoutes
-    const now = monotonicMillis(yield* Clock.Clock)
+    const arrival = turnClock(monotonicMillis(yield* Clock.Clock))
     const track = Fiber.runIn(yield* Effect.scope)
     const run = Effect.runForkWith(yield* Effect.context<never>())
     const mutualTls = config.tls_client_ca !== undefined
@@ -124,7 +125,7 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
         path,
         metadata: headers,
         timeoutMillis: GrpcTimeout.parse(first(headers, "grpc-timeout")),
-        arrivedAt: now(),
+        arrivedAt: arrival(),
         encoding: encoding === "identity" ? undefined : encoding,
         peer
       }

@@ -118,7 +118,7 @@ export interface ServerCall {
   readonly metadata: Metadata
   /** `grpc-timeout` in milliseconds; `undefined`: no deadline. Counted from `arrivedAt`. */
   readonly timeoutMillis: number | undefined
-  /** Monotonic milliseconds at which the request's headers were seen. */
+  /** Monotonic milliseconds at which the request's headers came: the beginning of the turn in which they were read. */
   readonly arrivedAt: number
   /** `grpc-encoding` of the request frames, unless identity. */
   readonly encoding: string | undefined

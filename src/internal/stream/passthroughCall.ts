@@ -2,7 +2,7 @@ import * as E from "../../services/StreamError.ts"
 import type { Departure, Metadata, ServerCall, Status, WorkerCall } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { first } from "../wire/metadata.ts"
-import { deadlineOf, isMissedDeadline, isTimeOver } from "./deadline.ts"
+import { deadlineOf, isMissedDeadline, missedFrom } from "./deadline.ts"
 import { statusOf } from "./streamStatus.ts"
 import type { Watchdog, Watched } from "./watchdog.ts"
 
@@ -40,7 +40,7 @@ export class PassthroughCall implements Watched {
       onHeaders: (metadata) => call.sendHeaders(metadata, first(metadata, "grpc-encoding")),
       onFrames: (batch) => call.write(batch),
       onEnd: (end) => {
-        if (isMissedDeadline(end, this.#deadlineAt, this.#watchdog.now())) this.due()
+        if (this.#watchdog.now() >= missedFrom(this.#call) && isMissedDeadline(end)) this.due()
         else this.settle(end.status)
       },
       onDrain: () => call.resume()
@@ -60,7 +60,7 @@ export class PassthroughCall implements Watched {
 
   /** The gateway is gone: it has cancelled, or its time is over. */
   depart(departure: Departure): void {
-    if (isTimeOver(this.#deadlineAt, this.#watchdog.now())) this.due()
+    if (this.#watchdog.now() >= missedFrom(this.#call)) this.due()
     else this.fail(new E.GatewayGone({ departure }))
   }
 

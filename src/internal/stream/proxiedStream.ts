@@ -15,7 +15,7 @@ import type {
 } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { first } from "../wire/metadata.ts"
-import { deadlineOf, isMissedDeadline, isTimeOver } from "./deadline.ts"
+import { deadlineOf, isMissedDeadline, missedFrom } from "./deadline.ts"
 import type { FirstMessage } from "./firstMessage.ts"
 import { sendNotice } from "./holdNotice.ts"
 import { overdue } from "./overdue.ts"
@@ -50,6 +50,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   readonly #count: ReplyCount
   readonly #reader: ReaderWatch
   readonly #deadlineAt: number
+  readonly #missedFrom: number
   readonly #requests: RequestListener
   readonly #replies: ReplyListener
   /** The call's requests, once it has begun. */
@@ -90,6 +91,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#count = new ReplyCount(tally, env.metrics, env.peek, call.arrivedAt)
     this.#reader = new ReaderWatch(call, env.slowReaderMillis)
     this.#deadlineAt = deadlineOf(call)
+    this.#missedFrom = missedFrom(call)
     this.#requests = {
       onFrames: (batch) => this.#onRequest(batch),
       onHalfClose: () => this.#onHalfClose(),
@@ -160,7 +162,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     if (departure === "vanished" && !this.tally.ended) metrics.gatewaySendError()
     if (this.tally.ended) this.#complete(Status.ok)
     else if (answered !== undefined) this.#decide(answered, "failed")
-    else if (isTimeOver(this.#deadlineAt, at)) this.#miss()
+    else if (at >= this.#missedFrom) this.#miss()
     else {
       this.fail(new E.GatewayGone({ departure }))
       if (isAtWorker) metrics.cancelPropagated((watchdog.now() - at) / 1000)
@@ -366,7 +368,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     const link = this.#link
     this.#worker = undefined
     this.#link = undefined
-    if (isMissedDeadline(end, this.#deadlineAt, this.#env.watchdog.now())) {
+    if (this.#env.watchdog.now() >= this.#missedFrom && isMissedDeadline(end)) {
       if (!opened) this.#tellOpening("ignored", link)
       if (end.reason === "status") this.#count.takeTrailers(end.status.metadata)
       return this.#miss()

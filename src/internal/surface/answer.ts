@@ -2,7 +2,7 @@ import { Clock, Effect } from "effect"
 import * as Status from "../../services/Status.ts"
 import type { ServerCall, Status as GrpcStatus } from "../../services/Wire.ts"
 import { monotonicMillis } from "../monotonic.ts"
-import { deadlineOf, isTimeOver } from "../stream/deadline.ts"
+import { deadlineOf, missedFrom } from "../stream/deadline.ts"
 
 /** Hears of the end of a call that the sidecar answered by itself. */
 export type Handled = (method: string, code: number) => void
@@ -31,7 +31,7 @@ export const countingDeparture = <A, E>(
 ): Effect.Effect<A, E> =>
   Effect.onInterrupt(effect, () =>
     Effect.map(Clock.Clock, (clock) => {
-      const missed = isTimeOver(deadlineOf(call), monotonicMillis(clock)())
+      const missed = monotonicMillis(clock)() >= missedFrom(call)
       handled(call.path, missed ? Status.Code.DEADLINE_EXCEEDED : Status.Code.CANCELLED)
     }))
 

@@ -119,10 +119,10 @@ const OUTCOMES: Readonly<Record<string, string>> = {
 }
 
 /** How long before its own clock's word the sidecar may take an RST for the deadline's, in milliseconds. */
-const TOLERANCE = 25
+const TOLERANCE = 100
 
 const isTimeOver = ({ plan: { timeoutMillis } }: CallEvidence, lived: number, more = 2): boolean =>
-  timeoutMillis !== undefined && lived >= timeoutMillis - TOLERANCE - more
+  timeoutMillis !== undefined && lived >= timeoutMillis - Math.min(TOLERANCE, timeoutMillis / 3) - more
 
 /** Whether an end with `reason` is justified by what happened. */
 const unjustified = (call: CallEvidence, evidence: Evidence, reason: string): string | undefined => {
