@@ -229,6 +229,7 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
     if (peer.initialWindow !== window && !streams.shiftSendWindows(peer.initialWindow - window)) {
       return this.abort(ErrorCode.FLOW_CONTROL_ERROR, "SETTINGS make a window larger than the largest")
     }
+    streams.recallUnsent()
     streams.startWaiting()
     if (this.#ready || this.over) return
     this.#ready = true

@@ -147,7 +147,8 @@ export class Receiver implements FrameSink {
     if (stream.remoteEnd) return this.#streamError(stream, ErrorCode.STREAM_CLOSED)
     // A response begins with its head (§8.1).
     if (this.#client && !stream.headed) return this.#streamError(stream, ErrorCode.PROTOCOL_ERROR)
-    if (length > stream.recvWindow) return this.#streamError(stream, ErrorCode.FLOW_CONTROL_ERROR)
+    // Below zero after our SETTINGS (§6.9.2) an empty frame is still allowed.
+    if (length > 0 && length > stream.recvWindow) return this.#streamError(stream, ErrorCode.FLOW_CONTROL_ERROR)
     stream.recvWindow -= length
     this.#dataStream = stream
   }
@@ -215,6 +216,8 @@ export class Receiver implements FrameSink {
     if (--this.budget.madeResets < 0) return this.#exceeded("made_resets")
     const code = refused ? ErrorCode.REFUSED_STREAM : ErrorCode.PROTOCOL_ERROR
     this.#output.frame32(FrameType.RST_STREAM, id, code)
+    // What is under way on it is no fault.
+    streams.store.remember(id, Gone.RESET_BY_US)
   }
 
   /** A response, interim or final, or trailers. */

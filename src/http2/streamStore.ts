@@ -28,10 +28,19 @@ export class StreamStore {
   }
 
   remove(stream: Http2Stream, how: number): void {
-    if (!this.#streams.delete(stream.id)) return
+    if (this.#streams.delete(stream.id)) this.remember(stream.id, how)
+  }
+
+  /** The stream has never been heard of: its identifier stays unused. */
+  withdraw(stream: Http2Stream): void {
+    this.#streams.delete(stream.id)
+  }
+
+  /** A stream that never was here is gone, too: it was refused. */
+  remember(id: number, how: number): void {
     // An identifier has 31 bits (§5.1.1) and its end two: the lowest bit of the identifier is its initiator's, the same for all.
     const gone = this.#gone ??= new Int32Array(REMEMBERED)
-    gone[this.#goneAt] = ((stream.id >>> 1) << 2) | how
+    gone[this.#goneAt] = ((id >>> 1) << 2) | how
     this.#goneAt = (this.#goneAt + 1) % REMEMBERED
   }
 

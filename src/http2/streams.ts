@@ -90,6 +90,19 @@ export class Streams implements StreamHost, SenderHost {
     }
   }
 
+  /** The peer allows fewer streams than are open: those of which nothing has left wait again (§5.1.2). */
+  recallUnsent(): void {
+    if (this.role === "server" || this.store.size <= this.#host.peer.maxStreams) return
+    for (const stream of this.store.all().toReversed()) {
+      if (this.store.size <= this.#host.peer.maxStreams) return
+      if (!this.isUnsent(stream)) continue
+      this.sender.forget(stream)
+      this.store.withdraw(stream)
+      stream.id = 0
+      this.#waiting.unshift(stream)
+    }
+  }
+
   /** A request has come: it is handed up at the end of the turn. */
   arrive(id: number, request: HeaderBlock): Http2Stream {
     const stream = new Http2Stream(this, id, this.#host.peer.initialWindow, this.#recvInitial)

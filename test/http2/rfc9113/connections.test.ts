@@ -182,6 +182,41 @@ describe("RFC 9113 §6.5.3 Settings Synchronization", () => {
   })
 })
 
+describe("RFC 9113 §6.9.2 Initial Flow-Control Window Size", () => {
+  it("takes an empty END_STREAM while the window that it grants is below zero", () => {
+    const endpoint = new Endpoint({ role: "server", settings: { initialWindow: 10 } }, { takes: () => false })
+    endpoint.receive(concat(PREFACE, settings(), request(1), data(1, "abcdefghijklmnop"), settingsAck))
+    endpoint.receive(data(1, "", END_STREAM))
+    assert.isFalse(endpoint.said().some((frame) => frame.startsWith("RST_STREAM")))
+  })
+})
+
+describe("RFC 9113 §5.1.2 Stream Concurrency", () => {
+  it("a client holds back what has not left when the server's first SETTINGS allow fewer", () => {
+    const endpoint = new Endpoint({ role: "client" })
+    // The output is full: the heads of the later streams wait.
+    const first = openStream(endpoint)
+    for (let i = 0; i < 5; i++) first.write(new Uint8Array(13_000))
+    for (let i = 0; i < 5; i++) openStream(endpoint, [...REQUEST, "x-long", "y".repeat(16_000)])
+    for (let i = 0; i < 5; i++) openStream(endpoint)
+    const before = endpoint.connection.openStreams
+    endpoint.receive(settings([3, 4]))
+    const heads = endpoint.said().filter((frame) => frame.startsWith("HEADERS"))
+    assert.isAtMost(heads.length, 4)
+    assert.strictEqual(endpoint.connection.openStreams, before)
+    // They are sent as the others end, and none of their identifiers is taken twice.
+    const sent = heads.map((frame) => Number(frame.split(" ")[1]))
+    for (let at = 0; at < sent.length; at++) {
+      endpoint.receive(rst(sent[at] ?? 0))
+      sent.push(
+        ...endpoint.said().filter((frame) => frame.startsWith("HEADERS")).map((frame) => Number(frame.split(" ")[1]))
+      )
+    }
+    assert.strictEqual(sent.length, before)
+    assert.strictEqual(new Set(sent).size, before)
+  })
+})
+
 describe("RFC 9113 §6.7 PING", () => {
   it("an answer is told to who has asked, in their order", () => {
     const endpoint = server()

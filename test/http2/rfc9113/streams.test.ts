@@ -109,6 +109,17 @@ section("RFC 9113 §5.1 Stream States: closed", [
     said: [PING_ACK]
   },
   {
+    must: "ignores what was under way when we refused the stream, trailers too",
+    options: { settings: { maxStreams: 1 } },
+    comes: [request(1), request(3), data(3, "x"), trailers(3), ping()],
+    said: ["RST_STREAM 3 REFUSED_STREAM", PING_ACK]
+  },
+  {
+    must: "ignores what was under way when we called the request malformed, trailers too",
+    comes: [request(1, END_HEADERS, [...REQUEST, "A", "b"]), data(1, "x"), trailers(1), ping()],
+    said: ["RST_STREAM 1 PROTOCOL_ERROR", PING_ACK]
+  },
+  {
     must: "refuses HEADERS on a stream that was ended by both sides",
     behaviour: HEADS.answersAtOnce,
     comes: [request(1, END_HEADERS | END_STREAM)],
