@@ -1,6 +1,9 @@
 import { Effect } from "effect"
 import { CliExit } from "./exit.ts"
 
+/** Characters of one value in a table. */
+const widest = 60
+
 const EXIT_BROKEN_PIPE = 141
 
 /**
@@ -10,6 +13,12 @@ const EXIT_BROKEN_PIPE = 141
 export const printable = (text: string): string =>
   // oxlint-disable-next-line no-control-regex
   text.replace(/[\u0000-\u0008\u000B-\u001F\u007F-\u009F]/g, "")
+
+/** A value in a table: on one line, and no wider than a column may be. */
+export const cell = (text: string): string => {
+  const points = Array.from(printable(text.replaceAll(/[\n\r\t\u2028\u2029]+/g, " ")))
+  return points.length <= widest ? points.join("") : `${points.slice(0, widest - 1).join("")}…`
+}
 
 /** Writes to stdout and waits until it was taken. Ends quietly when nobody reads any more (`| head`). */
 export const print = (text: string): Effect.Effect<void, CliExit> =>

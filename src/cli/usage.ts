@@ -1,5 +1,5 @@
 import { Clock, Effect, type FileSystem, Option } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
+import { Argument, Command, Flag, Param, Primitive } from "effect/cli"
 import { existsSync } from "node:fs"
 import type { DatabaseSync } from "node:sqlite"
 import { csv, textTable } from "../internal/textTable.ts"
@@ -18,7 +18,7 @@ import {
 import * as TomlConfig from "../layers/TomlConfig.ts"
 import type { ConfigError } from "../services/SidecarConfig.ts"
 import { CliExit, ExitCode } from "./exit.ts"
-import { duration, onStdout, printable, printLine, remark } from "./terminal.ts"
+import { cell, duration, onStdout, printLine, remark } from "./terminal.ts"
 
 const wrong = (message: string): CliExit => new CliExit({ code: ExitCode.usage, message })
 
@@ -75,19 +75,28 @@ const asJson = (by: ReadonlyArray<Dimension>, lines: ReadonlyArray<UsageLine>): 
 const rowsOf = (
   by: ReadonlyArray<Dimension>,
   lines: ReadonlyArray<UsageLine>
-): ReadonlyArray<ReadonlyArray<string>> => [
+): ReadonlyArray<ReadonlyArray<string | number>> => [
   [...by, ...numberNames],
-  ...lines.map((line) => [...line.keys, ...numbers(line).map(String)])
+  ...lines.map((line) => [...line.keys, ...numbers(line)])
 ]
 
 const asTable = (by: ReadonlyArray<Dimension>, lines: ReadonlyArray<UsageLine>): string => {
   const [head = [], ...body] = rowsOf(by, lines)
   const total = [0, 1, 2].map((column) => lines.reduce((sum, line) => sum + (numbers(line)[column] ?? 0), 0))
-  const shown = body.map((row) => row.map((value) => value === "" ? "-" : printable(value)))
+  const shown = body.map((row) => row.map((value) => value === "" ? "-" : cell(String(value))))
   const last = by.length === 0 ? [] : [[...by.map((_, index) => index === 0 ? "total" : ""), ...total.map(String)]]
-  const [first = "", ...rest] = textTable([head, ...shown, ...last], numberNames.length).split("\n")
+  const [first = "", ...rest] = textTable([head.map(String), ...shown, ...last], numberNames.length).split("\n")
   return [onStdout.dim(first), ...rest].join("\n")
 }
+
+/** A shell completes one name of them; several are written with commas, which is for the command to take apart. */
+const byFlag = Param.makeSingle({
+  kind: Param.flagKind,
+  name: "by",
+  primitiveType: Object.assign(Primitive.Choice<string>(dimensions.map((name) => [name, name])), {
+    parse: (names: string) => Effect.succeed(names)
+  })
+})
 
 const usageTable = Command.make(
   "usage",
@@ -100,9 +109,9 @@ const usageTable = Command.make(
       Flag.withDescription("30m, 1h, 7d, 2w or an ISO date; whole hours, UTC (default: everything)"),
       Flag.optional
     ),
-    by: Flag.String("by").pipe(
+    by: byFlag.pipe(
       Flag.withMetavar("KEYS"),
-      Flag.withDescription(`${dimensions.join(", ")}; several with commas, or --by again (default: model)`),
+      Flag.withDescription("What to sum by; several with commas, or --by again (default: model)"),
       Flag.atLeast(0)
     )
   },
@@ -173,7 +182,7 @@ const list = Command.make(
           record.model_id,
           reason,
           String(record.tokens_generated)
-        ].map(printable)
+        ].map(cell)
       )
       yield* printLine(textTable([["record_id", "ended_at", "tenant", "model", "reason", "tokens"], ...rows], 1))
     })

@@ -18,9 +18,20 @@ export const textTable = (rows: ReadonlyArray<ReadonlyArray<string>>, numeric: n
   ).join("\n")
 }
 
-/** Comma-separated values (RFC 4180), a line for each row. */
-export const csv = (rows: ReadonlyArray<ReadonlyArray<string>>): string =>
+/**
+ * A text that others chose, as a spreadsheet may be given it: what it would take for a formula begins with an apostrophe,
+ * and control characters (a terminal's among them) are spaces.
+ */
+const harmless = (text: string): string => {
+  const plain = text.replaceAll(/[\p{Cc}\u2028\u2029]+/gu, " ")
+  return /^[\s]*[=+\-@]/.test(plain) ? `'${plain}` : plain
+}
+
+/** Comma-separated values (RFC 4180), a line for each row; numbers are given as numbers. */
+export const csv = (rows: ReadonlyArray<ReadonlyArray<string | number>>): string =>
   rows.map((row) =>
-    row.map((value) => /[",\r\n]/.test(value) ? `"${value.replaceAll("\"", "\"\"")}"` : value).join(",")
-  )
-    .join("\r\n")
+    row.map((value) => {
+      const text = typeof value === "number" ? String(value) : harmless(value)
+      return /[",\r\n]/.test(text) ? `"${text.replaceAll("\"", "\"\"")}"` : text
+    }).join(",")
+  ).join("\r\n")

@@ -94,6 +94,38 @@ describe("sidecar usage", () => {
     ])
   })
 
+  it("keeps the words of strangers in their row, in a table and for a spreadsheet", async () => {
+    const writer = makeWriter(temporaryFolder())
+    const now = Date.now()
+    writer.close(
+      record(4, { tenant: "two\nlines\r\u001B[31m", endedAt: now }),
+      record(3, { tenant: "w".repeat(500), endedAt: now }),
+      record(2, { tenant: "=HYPERLINK(\"http://x\")", endedAt: now }),
+      record(1, { tenant: "\t-1+1", endedAt: now })
+    )
+    const table = (await usage(writer.journal, "--by", "tenant")).stdout.trimEnd().split("\n")
+    expect(table.map((line) => line.split(/\s{2,}/))).toEqual([
+      ["tenant", "streams", "tokens", "prompt_tokens"],
+      ["two lines [31m", "1", "4", "0"],
+      [`${"w".repeat(59)}…`, "1", "3", "0"],
+      ["=HYPERLINK(\"http://x\")", "1", "2", "0"],
+      [" -1+1", "1", "1", "0"],
+      ["total", "4", "10", "0"]
+    ])
+    const { stdout } = await usage(writer.journal, "--by", "tenant", "--csv")
+    expect(stdout.trimEnd().split("\r\n").slice(1)).toEqual([
+      "two lines [31m,1,4,0",
+      `${"w".repeat(500)},1,3,0`,
+      "\"'=HYPERLINK(\"\"http://x\"\")\",1,2,0",
+      "' -1+1,1,1,0"
+    ])
+  })
+
+  it("offers what can be summed by to a shell", async () => {
+    const { stdout } = await run(["--completions", "bash"])
+    expect(stdout).toContain("'hour' 'tenant' 'player' 'model' 'outcome'")
+  })
+
   it("finds the journal by the configuration", async () => {
     const { journal } = world()
     const { stdout } = await run(["usage", "--by", "none", "--json"], { env: { SIDECAR_JOURNAL_PATH: journal } })

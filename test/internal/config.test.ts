@@ -423,6 +423,21 @@ describe("settings that contradict each other", () => {
   })
 })
 
+describe("the journal's path", () => {
+  it.each([":memory:", "file:usage.sqlite?mode=memory", "file:///var/lib/usage.sqlite", " :MEMORY: "])(
+    "is none of the names that are no files to SQLite: %j",
+    (path) => {
+      assert.deepStrictEqual(mistakes("", { SIDECAR_JOURNAL_PATH: path }), [
+        "SIDECAR_JOURNAL_PATH: is a name of SQLite's and no file; name a file in a folder that can be written"
+      ])
+    }
+  )
+
+  it.each(["memory", "./:memory:", "files/usage.sqlite"])("may be %s", (path) => {
+    assert.deepStrictEqual(mistakes("", { SIDECAR_JOURNAL_PATH: path }), [])
+  })
+})
+
 describe("addresses", () => {
   it.each([
     ["0.0.0.0:50051", { _tag: "Tcp", host: "0.0.0.0", port: 50051 }],

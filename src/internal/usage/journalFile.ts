@@ -1,6 +1,7 @@
 import type { DatabaseSync } from "node:sqlite"
 import { type Beginning, type Ledger, makeLedger } from "./ledger.ts"
 import { carryOver, restore, whereabouts } from "./lostFile.ts"
+import { keepPrivate } from "./privateFile.ts"
 import { faultOf } from "./sqliteFault.ts"
 import { fileAt, lock, openToWrite, prepareFolder, setFileAside, Unusable } from "./sqliteFile.ts"
 import { makeSqliteStore } from "./sqliteStore.ts"
@@ -46,6 +47,21 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
 
   const tell = (text: string): void =>
     void notices.push({ level: "error", text: `usage journal: ${text}`, fault: "moved" })
+
+  let complained = false
+  /** Makes the folder and the files: for us alone, or it is told once. */
+  const prepare = (): void => {
+    prepareFolder(options.path)
+    const readable = keepPrivate(options.path)
+    if (readable.length === 0 || complained) return
+    complained = true
+    notices.push({
+      level: "error",
+      text: `usage journal: other users may read ${
+        readable.join(", ")
+      }, which names tenants and players; change the owner or the mode`
+    })
+  }
 
   const takeLock = (): Held => ({ db: lock(options.path), file: fileAt(lockPath) })
 
@@ -95,7 +111,7 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
   }
 
   const open = (now: number): Opened => {
-    prepareFolder(options.path)
+    prepare()
     held ??= takeLock()
     if (strikes > 1) return asideThenFresh("it fails again and again", now)
     let db: DatabaseSync | undefined
@@ -141,7 +157,7 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
     held?.db.close()
     held = undefined
     try {
-      prepareFolder(options.path)
+      prepare()
       held = takeLock()
       tell(`${lockPath} was removed, and is made again`)
     } catch (error) {

@@ -2,6 +2,7 @@ import { existsSync, fstatSync, readdirSync, readlinkSync, renameSync, rmSync } 
 import { resolve } from "node:path"
 import type { DatabaseSync } from "node:sqlite"
 import type { Sum } from "../../services/UsageJournal.ts"
+import { createPrivate } from "./privateFile.ts"
 import { fileAt } from "./sqliteFile.ts"
 import { int } from "./sqliteRows.ts"
 import { recordColumns } from "./sqliteSchema.ts"
@@ -38,6 +39,7 @@ export const whereabouts = (file: string, path: string): Whereabouts => {
 export const restore = (db: DatabaseSync, path: string): void => {
   const whole = `${path}.restored`
   rmSync(whole, { force: true })
+  createPrivate(whole)
   db.prepare("VACUUM INTO ?").run(whole)
   renameSync(whole, path)
 }
