@@ -3,34 +3,54 @@ import * as path from "node:path"
 import type { JsonTestResults } from "vitest/node"
 import { root } from "../node.ts"
 
+export type TestState = "passed" | "failed" | "skipped"
+
 /** What one or several runs of vitest came to. */
 export interface RunOutcome {
-  readonly passed: number
-  readonly skipped: number
-  /** Names of tests, or of files that could not even be loaded: those are failures without a test. */
-  readonly failed: ReadonlyArray<string>
-  /** Milliseconds that each file took. */
+  /** By file and full name; what ran several times is there once, and has failed when it has failed once. */
+  readonly tests: ReadonlyMap<string, TestState>
+  /** Milliseconds that each file took, once for each run. */
   readonly files: ReadonlyArray<{ readonly file: string; readonly millis: number }>
 }
 
-const nothing: RunOutcome = { passed: 0, skipped: 0, failed: [], files: [] }
+const stateOf = (status: string): TestState => status === "passed" || status === "failed" ? status : "skipped"
 
-/** Reads the file that vitest's JSON reporter has written; a run that left none has neither passed nor failed a test. */
-export const outcomeOf = (file: string): RunOutcome => {
-  if (!fs.existsSync(file)) return nothing
-  const results: JsonTestResults = JSON.parse(fs.readFileSync(file, "utf8"))
-  const short = (name: string) => path.relative(root, name)
-  return {
-    passed: results.numPassedTests,
-    skipped: results.numPendingTests + results.numTodoTests,
-    failed: results.testResults.flatMap(({ assertionResults, name, status }) => {
-      const failed = assertionResults.filter((one) => one.status === "failed")
-      if (status === "failed" && failed.length === 0) return [short(name)]
-      return failed.map(({ fullName }) => `${short(name)} > ${fullName}`)
-    }),
-    files: results.testResults.map(({ endTime, name, startTime }) => ({
-      file: short(name),
-      millis: endTime - startTime
-    }))
+const worst = (one: TestState, other: TestState | undefined): TestState =>
+  one === "failed" || other === "failed" ? "failed" : one === "passed" || other === "passed" ? "passed" : "skipped"
+
+/**
+ * Reads what vitest's JSON reporter has written. A file that could not even be loaded is a failure without a test, and so is
+ * a run that has left no results.
+ */
+export const outcomeOf = (...results: ReadonlyArray<string>): RunOutcome => {
+  const tests = new Map<string, TestState>()
+  const files: Array<{ readonly file: string; readonly millis: number }> = []
+  const add = (name: string, state: TestState) => tests.set(name, worst(state, tests.get(name)))
+  for (const one of results) {
+    if (!fs.existsSync(one)) {
+      add(`no results in ${path.basename(one)}`, "failed")
+      continue
+    }
+    const { testResults }: JsonTestResults = JSON.parse(fs.readFileSync(one, "utf8"))
+    for (const { assertionResults, endTime, name, startTime, status } of testResults) {
+      const file = path.relative(root, name)
+      files.push({ file, millis: endTime - startTime })
+      for (const { fullName, status } of assertionResults) add(`${file} > ${fullName}`, stateOf(status))
+      if (status === "failed" && assertionResults.every((test) => test.status !== "failed")) add(file, "failed")
+    }
   }
+  return { tests, files }
 }
+
+/** The names of those in this state. */
+export const namesOf = ({ tests }: RunOutcome, state: TestState): ReadonlyArray<string> =>
+  [...tests].filter(([, one]) => one === state).map(([name]) => name)
+
+/** `N passed, N failed, N skipped`. */
+export const countsOf = (outcome: RunOutcome): string =>
+  (["passed", "failed", "skipped"] as const).map((state) => `${namesOf(outcome, state).length} ${state}`).join(", ")
+
+/** The files that took longest, with their seconds. */
+export const slowest = ({ files }: RunOutcome, count: number): ReadonlyArray<string> =>
+  files.toSorted((a, b) => b.millis - a.millis).slice(0, count)
+    .map(({ file, millis }) => `${(millis / 1000).toFixed(1).padStart(6)} s  ${file}`)
