@@ -24,6 +24,13 @@ import { ANSWER, useRawLab } from "./rawLab.ts"
 
 const asked = request({ prompt: "an odd worker answers", tenant: "t", playerId: "p" })
 
+/** How a call has ended for its gateway; without a `reason` it was the worker that ended it. */
+interface End {
+  readonly code: number
+  readonly message: string
+  readonly reason: string | undefined
+}
+
 describe("a worker that is odd but legal", () => {
   const lab = useRawLab({ env: { SIDECAR_TRIP_AFTER: "1000" } })
 
@@ -41,12 +48,13 @@ describe("a worker that is odd but legal", () => {
   }
 
   /** How the call has ended for the gateway. */
-  const endOf = async (asking: RawStream): Promise<{ readonly code: number; readonly message: string }> => {
+  const endOf = async (asking: RawStream): Promise<End> => {
     await asking.over
     expect(asking.ended.settled()).toBe(true)
     return {
       code: Number(asking.trailer("grpc-status")),
-      message: decodeURIComponent(asking.trailer("grpc-message") ?? "")
+      message: decodeURIComponent(asking.trailer("grpc-message") ?? ""),
+      reason: asking.trailer("cy-reason")
     }
   }
 
@@ -57,7 +65,7 @@ describe("a worker that is odd but legal", () => {
   }
 
   /** What the gateway is told for an answer of these headers alone. */
-  const told = async (headers: Hpack.HeaderList): Promise<{ readonly code: number; readonly message: string }> => {
+  const told = async (headers: Hpack.HeaderList): Promise<End> => {
     const [asking, served] = await call()
     await served.connection.send(headersFrame(served.id, headers, Flag.END_STREAM))
     const end = await endOf(asking)
@@ -174,7 +182,7 @@ describe("a worker that is odd but legal", () => {
 
   it("may end with headers only, with a message in percent-encoding that is not quite one", async () => {
     expect(await told([...RESPONSE, ["grpc-status", "5"], ["grpc-message", "100%25 %E6%BB%A1 50% %zz"]]))
-      .toEqual({ code: 5, message: "100% 满 50% %zz" })
+      .toEqual({ code: 5, message: "100% 满 50% %zz", reason: undefined })
   })
 
   it("may send binary metadata with and without padding, joined or repeated", async () => {
@@ -225,8 +233,8 @@ describe("a worker that is odd but legal", () => {
     ["a status that is no number", 2, [...RESPONSE, ["grpc-status", "abc"]]],
     ["a status beyond the known ones", 2, [...RESPONSE, ["grpc-status", "99"]]]
   ])("may answer with %s: the gateway is told %i", async (_, code, headers) => {
-    const { code: seen } = await told(headers.map(([name, value]) => [String(name), String(value)] as const))
-    expect(seen).toBe(code)
+    const seen = await told(headers.map(([name, value]) => [String(name), String(value)] as const))
+    expect([seen.code, seen.reason]).toEqual([code, undefined])
   })
 
   it.each([

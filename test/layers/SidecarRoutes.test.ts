@@ -401,6 +401,7 @@ describe("grpc.health.v1", () => {
         yield* Fiber.join(fiber)
         assert.deepStrictEqual(said(call), [SERVING, NOT_SERVING])
         assert.strictEqual(call.ended?.code, Code.UNAVAILABLE)
+        assert.strictEqual(call.ended?.metadata["cy-reason"], "draining")
         assert.strictEqual(world.listeners, 0)
       })
     ))

@@ -85,7 +85,9 @@ describe("The circuit breaker", () => {
       `counts ${name} for nothing`,
       { worker: { answer } },
       Effect.gen(function*() {
-        for (const call of yield* oneByOne(20)) assert.strictEqual(call.seen.status?.code, Code[name])
+        for (const { seen: { status } } of yield* oneByOne(20)) {
+          assert.deepStrictEqual([status?.code, status?.metadata["cy-reason"]], [Code[name], undefined])
+        }
         assert.lengthOf(yield* arrived, 20)
       })
     )

@@ -39,6 +39,9 @@ export const PREDICT = "/cy.llm.AiInference/StreamPredict"
 /** The only value of a trailer. */
 export const trailer = (status: FinalStatus, key: string): string | undefined => status.trailers.get(key)?.[0]
 
+/** Why the sidecar ended or refused the call; `undefined`: the status is the worker's, or the gateway's own library's. */
+export const reasonOf = (status: FinalStatus): string | undefined => trailer(status, "cy-reason")
+
 /** The details that `grpc-status-details-bin` carries. */
 export const detailsOf = (status: FinalStatus): StatusDetails | undefined => {
   const value = trailer(status, "grpc-status-details-bin")

@@ -3,6 +3,7 @@ import { Effect, Layer, Random } from "effect"
 import { TestClock } from "effect/testing"
 import { Code } from "../../src/services/Status.ts"
 import { Answer, Messages, Recorder, ScriptedGateway, ScriptedWorker, Simulation, Timeline } from "../../src/testing.ts"
+import { reasonOf } from "../support/gateway.ts"
 import { GrpcJsGateway } from "../support/grpcJsGateway.ts"
 
 const { Action } = Timeline
@@ -34,6 +35,7 @@ describe("Simulation", () => {
       assert.strictEqual(broken.status?.metadata["cy-reason"], "worker_lost")
       const refused = yield* ScriptedGateway.predict()
       assert.strictEqual(refused.status?.code, Code.UNAVAILABLE)
+      assert.strictEqual(refused.status?.metadata["cy-reason"], "worker_disconnected")
       assert.isDefined(refused.status?.metadata["grpc-retry-pushback-ms"])
       assert.isUndefined(refused.headers)
       yield* TestClock.adjust("30 seconds")
@@ -107,7 +109,8 @@ describe("Simulation", () => {
       )
       yield* worker.perform(Action.Vanish())
       const refused = gateway.call({ requests: [request] })
-      assert.strictEqual((yield* Effect.promise(() => refused.status)).code, Code.UNAVAILABLE)
+      const status = yield* Effect.promise(() => refused.status)
+      assert.deepStrictEqual([status.code, reasonOf(status)], [Code.UNAVAILABLE, "worker_disconnected"])
     }).pipe(
       Effect.scoped,
       Effect.provide(Simulation.layerServing({ worker: { answer: Answer.tokens({ every: 0 }) } }))

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { trailer } from "../support/gateway.ts"
+import { reasonOf, trailer } from "../support/gateway.ts"
 import type { RawCall } from "../support/http2Gateway.ts"
 import { expectBalanced, openLab } from "../support/lab.ts"
 import { endOfStream, request, token, tokens } from "../support/protobuf.ts"
@@ -67,6 +67,7 @@ describe("a slow gateway on the http2 wire", () => {
       const status = await call.status
       expect(call.messages.all).toEqual(answer)
       expect(status).toMatchObject({ code: 8, message: "显存不足" })
+      expect(reasonOf(status)).toBeUndefined()
       expect(trailer(status, "x-why")).toBe("oom")
       const figures = await lab.sidecar.settled()
       expectBalanced(figures)
@@ -90,6 +91,7 @@ describe("a slow gateway on the http2 wire", () => {
     expect(call.messages.all).toEqual(tokens(100))
     const status = await call.status
     expect(status).toMatchObject({ code: 14, message: "Worker connection lost after 100 tokens" })
+    expect(reasonOf(status)).toBe("worker_lost")
     expect(trailer(status, "cy-chunks-delivered")).toBe("100")
   })
 })
@@ -115,7 +117,8 @@ describe("a gateway that has stopped reading, on the http2 wire", () => {
     expect(figures.get("sidecar_requests_success_total")).toBe(0)
     call.readAll()
     // RST_STREAM CANCEL, or the status itself where it could still leave.
-    expect([1, 4]).toContain((await call.status).code)
+    const status = await call.status
+    expect([[1, undefined], [4, "deadline"]]).toContainEqual([status.code, reasonOf(status)])
   })
 
   it("is ended at the worker after slow_reader_timeout_secs", async () => {
@@ -124,7 +127,11 @@ describe("a gateway that has stopped reading, on the http2 wire", () => {
     await served.cancelled.promise
     expectBalanced(await lab.sidecar.settled())
     call.readAll()
-    expect((await call.status).code).toBe(1)
+    const status = await call.status
+    expect(status.code).toBe(1)
+    expect([undefined, "slow_reader"]).toContain(reasonOf(status))
+    const { text } = await lab.sidecar.metrics()
+    expect(text).toMatch(/^sidecar_\w+\{outcome="slow_reader"\} 1$/m)
   })
 
   it("is not taken for stopped while it reads a little at a time", async () => {

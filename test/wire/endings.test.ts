@@ -1,6 +1,6 @@
 import { gzipSync } from "node:zlib"
 import { describe, expect, it } from "vitest"
-import { collect, PREDICT, trailer } from "../support/gateway.ts"
+import { collect, PREDICT, reasonOf, trailer } from "../support/gateway.ts"
 import { moved, useLab } from "../support/lab.ts"
 import { endOfStream, frame, request, tokens } from "../support/protobuf.ts"
 import { wires } from "../support/sidecar.ts"
@@ -90,7 +90,7 @@ describe.each(wires)("how a stream ends, on the %s wire", (wire) => {
 
   it("is UNAVAILABLE when the worker's connection ends in good order in mid-stream", async () => {
     const { status } = await broken(2, (served) => served.finishConnection())
-    expect(status.code).toBe(14)
+    expect([status.code, reasonOf(status)]).toEqual([14, "worker_lost"])
     expect(trailer(status, "cy-chunks-delivered")).toBe("2")
     await lab().sidecar.connected()
   })
@@ -120,7 +120,7 @@ describe.each(wires)("how a stream ends, on the %s wire", (wire) => {
       served.end()
     })
     expect(messages).toEqual(tokens(2))
-    expect([13, 15]).toContain(status.code)
+    expect([[13, undefined], [15, "truncated"]]).toContainEqual([status.code, reasonOf(status)])
   })
 
   it.each([
@@ -135,14 +135,15 @@ describe.each(wires)("how a stream ends, on the %s wire", (wire) => {
     ["504", 14]
   ])("maps a worker's HTTP %s without a grpc-status to %i", async (http, code) => {
     const { status } = await ended((served) => served.respond({ ":status": http, "content-type": "text/html" }, true))
-    expect(status.code).toBe(code)
+    expect([status.code, reasonOf(status)]).toEqual([code, undefined])
     expect(status.trailersOnly).toBe(true)
   })
 
   it.each(["abc", "99", "-1", ""])("is UNKNOWN for the grpc-status \"%s\"", async (raw) => {
     const { status } = await broken(1, (served) => served.trailers({ "grpc-status": raw }))
     // grpc-js reads an empty one as OK, and OK without end_of_stream is DATA_LOSS.
-    expect(status.code).toBe(wire === "grpc-js" && raw === "" ? 15 : 2)
+    expect([status.code, reasonOf(status)])
+      .toEqual(wire === "grpc-js" && raw === "" ? [15, "truncated"] : [2, undefined])
   })
 
   it("carries messages that come byte by byte", async () => {

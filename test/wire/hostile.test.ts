@@ -1,6 +1,6 @@
 import * as net from "node:net"
 import { describe, expect, it, onTestFinished } from "vitest"
-import { collect, trailer } from "../support/gateway.ts"
+import { collect, reasonOf, trailer } from "../support/gateway.ts"
 import type { RawOptions } from "../support/http2Gateway.ts"
 import { type Lab, useLab } from "../support/lab.ts"
 import { endOfStream, frame, request, token, tokens } from "../support/protobuf.ts"
@@ -118,7 +118,9 @@ describe.each(wires)("a hostile gateway on the %s wire", (wire) => {
       metadata: Array.from({ length: 60 }, (_, at) => [`x-big-${at}`, "a".repeat(1000)] as const),
       requests: [request()]
     })
-    expect((await call.status).code).not.toBe(0)
+    const status = await call.status
+    expect(status.code).not.toBe(0)
+    expect([undefined, "metadata_too_large"]).toContain(reasonOf(status))
     expect(lab().worker.untaken).toEqual([])
     await unharmed()
   })
@@ -135,8 +137,10 @@ describe.each(wires)("a hostile gateway on the %s wire", (wire) => {
     call.write(frame(request()).subarray(0, 7))
     call.halfClose()
     // A grpc-js server takes half a message for none: then it is the worker's to answer.
-    if (wire === "http2") expect((await call.status).code).toBe(13)
-    else call.cancel()
+    if (wire === "http2") {
+      const status = await call.status
+      expect([status.code, reasonOf(status)]).toEqual([13, "malformed"])
+    } else call.cancel()
     await call.closed
     lab().worker.serveWith(undefined)
     await unharmed()
@@ -190,7 +194,9 @@ describe.each(wires)("a hostile gateway on the %s wire", (wire) => {
     const status = await call.status
     lab().worker.serveWith(undefined)
     // A grpc-js server reckons long deadlines modulo 2^32: what it then answers is its own affair, that it answers is ours.
-    if (wire === "http2" || code === 4) expect([status.code, status.message]).toEqual([code, status.message])
+    if (wire === "http2") {
+      expect([status.code, reasonOf(status)]).toEqual([code, code === 4 ? "deadline" : undefined])
+    } else if (code === 4) expect(status.code).toBe(4)
     await unharmed()
   })
 
@@ -250,7 +256,7 @@ describe.each(wires)("a hostile worker on the %s wire", (wire) => {
     async (first) => {
       const unharmed = await neighbour(lab())
       const status = await ended((served) => served.end(8, "满".repeat(1000)), first)
-      expect(status.code).toBe(8)
+      expect([status.code, reasonOf(status)]).toEqual([8, undefined])
       expect(status.message.startsWith("满满")).toBe(true)
       expect(status.message).not.toContain("\ufffd")
       expect(headerBytes(status.trailers)).toBeLessThanOrEqual(7168)
@@ -264,6 +270,7 @@ describe.each(wires)("a hostile worker on the %s wire", (wire) => {
       served.trailers({ "grpc-status": "5", "grpc-message": "gone", "x-big": "a".repeat(9000), "x-small": "kept" })
     )
     expect(status).toMatchObject({ code: 5, message: "gone" })
+    expect(reasonOf(status)).toBeUndefined()
     expect(trailer(status, "x-small")).toBe("kept")
     expect(headerBytes(status.trailers)).toBeLessThanOrEqual(7168)
     await unharmed()
@@ -293,7 +300,7 @@ describe.each(wires)("a hostile worker on the %s wire", (wire) => {
           if (first > 0) served.trailers(fields)
           else served.respond({ ":status": "200", "content-type": "application/grpc", ...fields }, true)
         }, first)
-        expect(status.code).toBe(8)
+        expect([status.code, reasonOf(status)]).toEqual([8, undefined])
         expect(status.message).not.toContain("not percent-encoded")
         expect(status.message.isWellFormed()).toBe(true)
         await unharmed()
@@ -307,6 +314,7 @@ describe.each(wires)("a hostile worker on the %s wire", (wire) => {
       served.trailers({ "grpc-status": "8", "grpc-message": "full", "x-why": "oom" }, [["http2-settings", "x"]])
     )
     expect(status).toMatchObject({ code: 8, message: "full" })
+    expect(reasonOf(status)).toBeUndefined()
     expect(trailer(status, "x-why")).toBe("oom")
     expect(trailer(status, "http2-settings")).toBeUndefined()
     await unharmed()
@@ -317,7 +325,7 @@ describe.each(wires)("a hostile worker on the %s wire", (wire) => {
     async (name) => {
       const unharmed = await neighbour(lab())
       const status = await ended((served) => served.trailers({ "grpc-status": "8" }, [[name, "x"]]))
-      expect([8, 14]).toContain(status.code)
+      expect([[8, undefined], [14, "worker_lost"]]).toContainEqual([status.code, reasonOf(status)])
       await unharmed()
     }
   )
@@ -333,7 +341,7 @@ describe.each(wires)("a hostile worker on the %s wire", (wire) => {
         "x-ok": "ok"
       })
     )
-    expect(status.code).toBe(5)
+    expect([status.code, reasonOf(status)]).toEqual([5, undefined])
     expect(trailer(status, "x-ok")).toBe("ok")
     expect(trailer(status, "grpc-encoding")).toBeUndefined()
     expect(trailer(status, "user-agent")).toBeUndefined()
@@ -345,10 +353,13 @@ describe.each(wires)("limits on the %s wire", (wire) => {
     wire,
     env: { SIDECAR_MAX_MESSAGE_BYTES: "100000", SIDECAR_MAX_CONCURRENT_STREAMS: "3" }
   })
+  // grpc-js measures messages by itself.
+  const tooLarge = wire === "http2" ? "message_too_large" : undefined
 
   it("refuse a request message over max_message_bytes", async () => {
     const call = lab().gateway.call({ requests: [request({ prompt: "a".repeat(100_001) })] })
-    expect((await call.status).code).toBe(8)
+    const status = await call.status
+    expect([status.code, reasonOf(status)]).toEqual([8, tooLarge])
   })
 
   it("end a stream whose worker sends a message over max_message_bytes, after all that came before", async () => {
@@ -356,7 +367,7 @@ describe.each(wires)("limits on the %s wire", (wire) => {
     const served = await lab().worker.callWith("x-who", "big")
     served.send(...tokens(3), token(3, "a".repeat(100_001)))
     const { messages, status } = await collect(call)
-    expect(status.code).toBe(8)
+    expect([status.code, reasonOf(status)]).toEqual([8, tooLarge])
     expect(messages).toEqual(tokens(3))
     await served.cancelled.promise
   })

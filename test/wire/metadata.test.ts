@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { collect, detailsOf, trailer } from "../support/gateway.ts"
+import { collect, detailsOf, reasonOf, trailer } from "../support/gateway.ts"
 import { useLab } from "../support/lab.ts"
 import { endOfStream, field, request, token, tokens } from "../support/protobuf.ts"
 import { wires } from "../support/sidecar.ts"
@@ -98,6 +98,7 @@ describe.each(wires)("metadata on the %s wire", (wire) => {
     const { messages, status } = await collect(call)
     expect(messages).toEqual(tokens(2))
     expect(status).toMatchObject({ code: 8, message: text })
+    expect(reasonOf(status)).toBeUndefined()
     expect(trailer(status, "grpc-status-details-bin")).toBe(details.toString("base64"))
     expect(detailsOf(status)).toMatchObject({ code: 8, message: "显存不足" })
     expect(trailer(status, "x-why")).toBe("oom")

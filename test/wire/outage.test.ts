@@ -1,7 +1,7 @@
 import * as fs from "node:fs"
 import * as net from "node:net"
 import { describe, expect, it, onTestFinished } from "vitest"
-import { collect, detailsOf, type FinalStatus, trailer } from "../support/gateway.ts"
+import { collect, detailsOf, type FinalStatus, reasonOf, trailer } from "../support/gateway.ts"
 import { emptyLab, expectBalanced, type Lab, moved, openLab } from "../support/lab.ts"
 import { endOfStream, request, tokens } from "../support/protobuf.ts"
 import { wires } from "../support/sidecar.ts"
@@ -95,7 +95,7 @@ describe.each(wires)("a worker that goes and comes, on the %s wire", (wire) => {
     const ends = await Promise.all(calls.map(collect))
     ends.forEach(({ messages, status }, at) => {
       expect(messages).toEqual(tokens(at + 1))
-      expect(status.code).toBe(14)
+      expect([status.code, reasonOf(status)]).toEqual([14, "worker_lost"])
       expect(trailer(status, "cy-chunks-delivered")).toBe(String(at + 1))
     })
     expectBalanced(await lab.sidecar.settled())
@@ -240,7 +240,8 @@ describe.each(wires)("a worker that goes and comes, on the %s wire", (wire) => {
       atWorker.send(...tokens(2))
       await call.messages.count(2, "tokens")
       await lab.worker.kill()
-      expect((await call.status).code).toBe(14)
+      const status = await call.status
+      expect([status.code, reasonOf(status), trailer(status, "cy-chunks-delivered")]).toEqual([14, "worker_lost", "2"])
       await lab.startWorker()
       await lab.sidecar.connected()
     }

@@ -8,7 +8,7 @@ import * as SidecarRoutesLayer from "../../src/layers/SidecarRoutes.ts"
 import { GrpcServer } from "../../src/services/GrpcServer.ts"
 import { Code } from "../../src/services/Status.ts"
 import { disconnected, settings, World } from "../support/fakeServices.ts"
-import { collect } from "../support/gateway.ts"
+import { collect, reasonOf } from "../support/gateway.ts"
 import { GrpcJsGateway } from "../support/grpcJsGateway.ts"
 import { control, controlOf, healthOf } from "../support/protobuf.ts"
 
@@ -113,7 +113,8 @@ describe.each<readonly [string, Serve]>([
       yield* wait(call.messages.count(2, "the change"))
       assert.deepStrictEqual(call.messages.all.map(statusOf), [{ status: "SERVING" }, { status: "NOT_SERVING" }])
       world.drain(true)
-      assert.strictEqual((yield* wait(call.status)).code, Code.UNAVAILABLE)
+      const left = yield* wait(call.status)
+      assert.deepStrictEqual([left.code, reasonOf(left)], [Code.UNAVAILABLE, "draining"])
       const known = yield* wait(collect(gateway.call({
         path: check.path,
         requests: [check.requestSerialize({ service: "cy.llm.AiInference" })]

@@ -2,7 +2,7 @@ import * as grpc from "@grpc/grpc-js"
 import { GrpcReflection } from "grpc-js-reflection-client"
 import { connect } from "node:http2"
 import { describe, expect, it } from "vitest"
-import { collect, detailsOf, trailer } from "../support/gateway.ts"
+import { collect, detailsOf, reasonOf, trailer } from "../support/gateway.ts"
 import { moved, openLab, useLab } from "../support/lab.ts"
 import { control, controlOf, field, fieldsOf, healthOf, request, tokens, unknownField } from "../support/protobuf.ts"
 import { wires } from "../support/sidecar.ts"
@@ -140,6 +140,7 @@ describe.each(wires)("the sidecar's services on the %s wire", (wire) => {
     const { messages, status } = await collect(call)
     expect(messages).toEqual(tokens(5))
     expect(status).toMatchObject({ code: 11, message: "out of range" })
+    expect(reasonOf(status)).toBeUndefined()
     const after = await lab().sidecar.metrics()
     expect(moved(before, after, "sidecar_tokens_processed_total")).toBe(0)
     expect(moved(before, after, "sidecar_requests_total")).toBe(0)
@@ -200,7 +201,7 @@ describe.each(wires)("the sidecar's services without a worker, on the %s wire", 
 
     for (const path of [CONTROL, "/cy.llm.AiTraining/StartTraining"]) {
       const refused = await lab.gateway.call({ path, requests: [control("ping")] }).status
-      expect([path, refused.code]).toEqual([path, 14])
+      expect([path, refused.code, reasonOf(refused)]).toEqual([path, 14, "worker_disconnected"])
       expect(detailsOf(refused)?.retryMillis).toBeGreaterThan(0)
     }
     const own = await collect(lab.gateway.call({ path: CONTROL, requests: [control("sidecar.status")] }))
