@@ -3,6 +3,7 @@ import { Argument, Command, Flag } from "effect/cli"
 import { randomUUID } from "node:crypto"
 import { text as readAll } from "node:stream/consumers"
 import type { PredictChunk, PredictRequest } from "../internal/client/aiProto.ts"
+import { counted } from "../internal/words.ts"
 import { CliExit, ExitCode } from "./exit.ts"
 import { connect, explain, peerFlags } from "./peer.ts"
 import { onStderr, print, printable, printLine, remark } from "./terminal.ts"
@@ -74,7 +75,7 @@ const figures = (progress: Progress, millis: number): string => {
     : `, first after ${Math.round(progress.firstTokenMillis)} ms`
   const told = progress.last?.end_of_stream === true ? progress.last.tokens_per_sec : 0
   const rate = told > 0 ? told : progress.tokens / Math.max(0.001, millis / 1000)
-  return `${progress.tokens} tokens${first}, ${rate.toFixed(1)} tokens/s, ${(millis / 1000).toFixed(2)} s`
+  return `${counted(progress.tokens, "token")}${first}, ${rate.toFixed(1)} tokens/s, ${(millis / 1000).toFixed(2)} s`
 }
 
 const forTerminal = process.stdout.isTTY === true ? printable : (words: string) => words

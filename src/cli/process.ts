@@ -12,24 +12,26 @@ const SAME_KEY_MILLIS = 300
  * second: a terminal that closes may send several. SIGUSR1, which would open Node's debugger, does nothing.
  */
 const endOnSignals = (): void => {
-  let askedAt: number | undefined
+  let asked = false
+  let interruptedAt = Number.NEGATIVE_INFINITY
   /** `runMain` listens to SIGINT and SIGTERM only. */
   const endInOrder = () => process.emit("SIGTERM", "SIGTERM")
   process.on("SIGINT", () => {
     const now = performance.now()
-    askedAt ??= now
-    if (now - askedAt > SAME_KEY_MILLIS) process.exit(codes.SIGINT)
+    if (asked && now - interruptedAt > SAME_KEY_MILLIS) process.exit(codes.SIGINT)
+    asked = true
+    interruptedAt = now
   })
   process.on("SIGTERM", () => {
-    if (askedAt !== undefined) process.exit(codes.SIGTERM)
-    askedAt = performance.now()
+    if (asked) process.exit(codes.SIGTERM)
+    asked = true
   })
   process.on("SIGQUIT", () => {
-    if (askedAt !== undefined) process.exit(codes.SIGQUIT)
+    if (asked) process.exit(codes.SIGQUIT)
     endInOrder()
   })
   process.on("SIGHUP", () => {
-    if (askedAt === undefined) endInOrder()
+    if (!asked) endInOrder()
   })
   process.on("SIGUSR1", () => {})
 }

@@ -9,8 +9,12 @@ const atLeast = (least: number) => (value: number): boolean => value >= least
 const flags = {
   socket: Flag.String("socket").pipe(
     Flag.withAlias("s"),
+    // As a CY-LLM worker spells it.
+    Flag.withAlias("uds-path"),
     Flag.withMetavar("ADDRESS"),
-    Flag.withDescription("unix:///path or a path (default: $SIDECAR_WORKER_UDS, else unix:///tmp/cy_worker.sock)"),
+    Flag.withDescription(
+      "unix:///path or a path (default: $SIDECAR_WORKER_UDS, else unix:///tmp/cy_worker.sock)"
+    ),
     Flag.optional
   ),
   tokensPerSecond: Flag.Finite("tokens-per-second").pipe(

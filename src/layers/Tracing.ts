@@ -9,6 +9,7 @@ import { formatTraceParent, parseTraceParent } from "../internal/ops/traceparent
 import { type AnswerLimits, firstText } from "../internal/outbound/answer.ts"
 import { innermostCause } from "../internal/outbound/innermostCause.ts"
 import { version } from "../internal/version.ts"
+import { counted } from "../internal/words.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { noTracing, type StreamSpan, StreamTracer, type StreamTracing } from "../services/StreamTracer.ts"
 
@@ -140,7 +141,7 @@ const makeExporter = Effect.fnUntraced(function*(
     failing = false
     const { spans } = lost
     lost.spans = 0
-    return Effect.logInfo(`traces are delivered again; ${spans} spans were lost`)
+    return Effect.logInfo(`traces are delivered again; ${counted(spans, "span")} ${spans === 1 ? "was" : "were"} lost`)
   })
 
   const flush: Effect.Effect<boolean> = Effect.suspend(() => {

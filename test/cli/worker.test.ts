@@ -23,6 +23,14 @@ describe("sidecar worker", () => {
     expect(predict.out.all).toHaveLength(61)
   })
 
+  it("listens where --uds-path says, as a CY-LLM worker spells it", async () => {
+    const socket = path.join(temporaryFolder(), "own.sock")
+    const program = new Program(["worker", "--uds-path", socket])
+    expect(await program.line("stand-in worker listening")).toContain(socket)
+    program.child.kill("SIGTERM")
+    expect(await program.exited).toEqual({ code: 0, signal: null })
+  })
+
   it("ends at once on a second signal", async () => {
     const { address, program } = await startWorker("--tokens", "100000", "--tokens-per-second", "100")
     const predict = new Program(["predict", "--addr", address, "--model", "m", "--json", "hi"])

@@ -401,6 +401,16 @@ describe("settings that contradict each other", () => {
       "sidecar.toml: [server] bind_addr: [::1]:1 is listed twice"
     ]],
     ["[server]\nbind_addr = [\"127.0.0.1:0\", \"127.0.0.1:0\"]", {}, []],
+    ["[server]\nbind_addr = [\"0.0.0.0:1\", \"[::]:1\"]", {}, [
+      "sidecar.toml: [server] bind_addr: [::]:1 takes in 0.0.0.0:1: list [::]:1 alone"
+    ]],
+    ["[server]\nbind_addr = [\"0.0.0.0:1\", \"[::1]:1\", \"[::]:2\", \"[::]:0\", \"0.0.0.0:0\"]", {}, []],
+    ["[metering]\njournal_path = \":memory:\"", {}, [
+      "sidecar.toml: [metering] journal_path: expected the path of a file, got \":memory:\": SQLite's own names keep no usage"
+    ]],
+    ["", { SIDECAR_JOURNAL_PATH: "file:usage.sqlite?mode=memory" }, [
+      "SIDECAR_JOURNAL_PATH: expected the path of a file, got \"file:usage.sqlite?mode=memory\": SQLite's own names keep no usage"
+    ]],
     ["", { SIDECAR_BILLING_ENDPOINT: "http://user:100%@127.0.0.1:9/v1" }, [
       "SIDECAR_BILLING_ENDPOINT: has a % in its user name or password that begins no escape; write % as %25"
     ]],

@@ -39,6 +39,7 @@ const ask = (version: "v1" | "v1alpha", requests: ReadonlyArray<object>) =>
 const filesOf = (answer: Answer | undefined) =>
   (answer?.fileDescriptorResponse?.fileDescriptorProto ?? []).map((bytes) =>
     descriptor.FileDescriptorProto.decode(bytes).toJSON() as {
+      readonly name: string
       readonly package: string
       readonly messageType?: ReadonlyArray<{
         readonly name: string
@@ -71,6 +72,7 @@ describe.each(["v1", "v1alpha"] as const)("reflection %s", (version) => {
       ])
       for (const answer of answers) {
         const messages = filesOf(answer).flatMap((file) => file.messageType ?? [])
+        assert.deepStrictEqual(filesOf(answer).map(({ name }) => name), ["ai_service.proto"])
         const request = messages.find(({ name }) => name === "StreamPredictRequest")
         assert.deepStrictEqual(request?.field?.map(({ name, number }) => `${number} ${name}`), [
           "1 model_id",

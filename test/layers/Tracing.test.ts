@@ -241,7 +241,7 @@ describe("Tracing", () => {
       assert.strictEqual(attributes(spans[0])["gen_ai.usage.output_tokens"], "2")
       assert.strictEqual(lines.length, 2)
       assert.match(lines[0]!, /^Warn: traces cannot be delivered to 127\.0\.0\.1:\d+ .*\[observability\] otlp_endpoint/)
-      assert.match(lines[1]!, /^Info: traces are delivered again; 1 spans were lost/)
+      assert.match(lines[1]!, /^Info: traces are delivered again; 1 span was lost/)
     }))
 
   it.live("keeps at most 4096 spans that wait, and sends them in batches of 512", () =>

@@ -93,6 +93,15 @@ describe.each(wires)("a sidecar on the %s wire", (wire) => {
   })
 })
 
+describe("a sidecar on a Unix socket", () => {
+  it("tells a missing folder as what it is, exit code 69", async () => {
+    const { exit, lines } = await startInVain({ env: { SIDECAR_BIND_ADDR: "unix:///no/such/g.sock" } })
+    expect(exit.code).toBe(UNAVAILABLE)
+    onlyLine(lines, ["[server] bind_addr", "the folder of unix:///no/such/g.sock does not exist"])
+    expect(lines.join("\n")).not.toContain("1023")
+  })
+})
+
 describe("a sidecar that starts", () => {
   it.skipIf(process.platform !== "linux")("is called sidecar where processes are listed", async () => {
     const lab = await openLab({ worker: false })

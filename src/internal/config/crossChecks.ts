@@ -22,6 +22,11 @@ const sharePort = (a: BindAddress, b: BindAddress): boolean =>
 const same = (a: BindAddress, b: BindAddress): boolean =>
   a._tag === "Unix" ? b._tag === "Unix" && a.path === b.path : b._tag === "Tcp" && a.host === b.host && sharePort(a, b)
 
+/** A socket on `::` has all the IPv4 addresses, too. */
+const takesIn = (wide: BindAddress, narrow: BindAddress): boolean =>
+  sharePort(wide, narrow) && wide._tag === "Tcp" && wide.host === "::" && narrow._tag === "Tcp" &&
+  narrow.host === "0.0.0.0"
+
 /** Finds settings that are right one by one and wrong together. */
 export const contradictions = ({ metering, observability, server }: Settings): ReadonlyArray<Contradiction> => {
   const found: Array<Contradiction> = []
@@ -42,12 +47,29 @@ export const contradictions = ({ metering, observability, server }: Settings): R
     if (addresses.slice(0, index).some((other) => same(address, other))) {
       found.push({ keys: ["bind_addr"], message: `${formatBindAddress(address)} is listed twice` })
     }
+    const wide = addresses.find((other) => takesIn(other, address))
+    if (wide !== undefined) {
+      found.push({
+        keys: ["bind_addr"],
+        message: `${formatBindAddress(wide)} takes in ${formatBindAddress(address)}: list ${
+          formatBindAddress(wide)
+        } alone`
+      })
+    }
   })
   const metrics: BindAddress = { _tag: "Tcp", host: observability.metrics_host, port: observability.metrics_port }
   if (addresses.some((address) => sharePort(address, metrics))) {
     found.push({
       keys: ["metrics_port", "bind_addr", "metrics_host"],
       message: `port ${metrics.port} is both metrics_port's and bind_addr's; each needs its own`
+    })
+  }
+  if (/^(:memory:$|file:)/.test(metering.journal_path)) {
+    found.push({
+      keys: ["journal_path"],
+      message: `expected the path of a file, got ${
+        JSON.stringify(metering.journal_path)
+      }: SQLite's own names keep no usage`
     })
   }
   for (

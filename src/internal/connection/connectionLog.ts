@@ -1,4 +1,5 @@
 import type { WorkerState } from "../../services/WorkerConnection.ts"
+import { counted, lasting } from "../words.ts"
 
 /** One line for the log. */
 export interface Saying {
@@ -13,7 +14,7 @@ export const sayChange = (before: WorkerState, after: WorkerState): Saying | und
       return before._tag === "Connected" ? undefined : { level: "Info", text: "connected to worker" }
     case "Reloading": {
       if (before._tag === "Reloading") return undefined
-      const eta = after.until === undefined ? "" : `, back in about ${Math.ceil((after.until - after.since) / 1000)}s`
+      const eta = after.until === undefined ? "" : `, back in about ${lasting(after.until - after.since)}`
       return { level: "Info", text: `worker is reloading: new streams are held${eta}` }
     }
     case "Disconnected": {
@@ -29,9 +30,13 @@ export const sayChange = (before: WorkerState, after: WorkerState): Saying | und
 
 /** Said once: probes starve behind streams. */
 export const saturated = (openCalls: number): string =>
-  `the worker's Health answers late while ${openCalls} calls are open: all its threads are busy with streams, which ` +
+  `the worker's Health answers late while ${counted(openCalls, "call")} ${
+    openCalls === 1 ? "is" : "are"
+  } open: all its threads are busy with streams, which ` +
   "does not mean that it is down; set [server] max_worker_streams below its number of threads (a CY-LLM worker has 10)"
 
 /** Said once for each outage: the first phase of the reconnect schedule is over. */
 export const exhausted = (attempts: number, everySecs: number): string =>
-  `${attempts} attempts to reach the worker failed ([health] max_reconnect_attempts); trying on each ${everySecs}s`
+  `${
+    counted(attempts, "attempt")
+  } to reach the worker failed ([health] max_reconnect_attempts); trying again every ${everySecs}s`

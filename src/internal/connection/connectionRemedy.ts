@@ -3,7 +3,7 @@ import type { DownReason } from "../../services/WorkerConnection.ts"
 
 /** One sentence for the operator: what to do about a worker that is not there, naming the key that decides it. */
 export const remedyFor = (settings: Settings, address: string) => (reason: DownReason): string => {
-  const { health, reload } = settings
+  const { health } = settings
   switch (reason) {
     case "Starting":
       return `the first attempt on ${address} is under way`
@@ -23,18 +23,18 @@ export const remedyFor = (settings: Settings, address: string) => (reason: DownR
       return `the worker accepted and said nothing for ${health.check_timeout_secs}s ([health] check_timeout_secs): ` +
         `it hangs, is stopped, or is still starting; look at its log`
     case "LinkBroken":
-      return "the worker closed the connection: it crashed or was restarted; look at its log"
+      return "the worker crashed or was restarted: look at its log"
     case "GoingAway":
       return "the worker is shutting down in good order; it is dialled again at once"
     case "Unhealthy":
-      return "the worker answers Health with healthy = false; its log says why"
+      return "the worker says so itself: its log says why"
     case "HealthTimeout":
-      return `the worker does not answer Health within ${health.check_timeout_secs}s: it hangs, or all its threads are ` +
-        `busy ([health] check_timeout_secs, failure_threshold; [server] max_worker_streams)`
+      return "the worker hangs, or all its threads are busy ([health] check_timeout_secs, failure_threshold; " +
+        "[server] max_worker_streams)"
     case "HealthFailed":
       return `the worker answers cy.llm.AiInference/Health with an error: is ${address} a CY-LLM worker ([server] worker_uds)?`
     case "ReloadTooLong":
-      return `the worker has been reloading for more than ${reload.max_reload_secs}s ([reload] max_reload_secs)`
+      return "look at the worker's log; raise [reload] max_reload_secs for a model that takes longer"
     case "Stopped":
       return "the sidecar is stopping"
   }

@@ -22,7 +22,7 @@ const noticeOf = (metadata: Metadata, { configured, patienceMillis, state }: Hol
   const text = configured === "" && first(metadata, "cy-notice") === "message" ? DEFAULT_NOTICE : configured
   if (text === "") return undefined
   const millis = state._tag === "Reloading" && state.until !== undefined ? state.until - state.since : patienceMillis
-  return text.replace("{eta}", String(Math.max(1, Math.ceil(millis / 1000))))
+  return text.replace("{eta}", String(Math.max(1, Math.round(millis / 1000))))
 }
 
 /** Sends the notice, if there is one to send; answers whether there was. */

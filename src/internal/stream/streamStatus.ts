@@ -3,6 +3,7 @@ import type { StreamError } from "../../services/StreamError.ts"
 import type { Outcome } from "../../services/UsageRecord.ts"
 import { type Metadata, noMetadata, type Status as GrpcStatus } from "../../services/Wire.ts"
 import { Writer } from "../wire/protobuf.ts"
+import { comeBackIn, counted, lasting } from "../words.ts"
 
 /**
  * The one place where the sidecar's own refusals and failures become gRPC statuses. `cy-reason` is stable: gateways may
@@ -44,7 +45,7 @@ const broken = (code: number, message: string, reason: string, delivered: number
 
 /** What the gateway's user has seen must not be asked for again; before the first token it may. */
 const lost = (delivered: number, retryAfterMillis: number): GrpcStatus => {
-  const message = `Worker connection lost after ${delivered} tokens`
+  const message = `Worker connection lost after ${counted(delivered, "token")}`
   if (delivered > 0) {
     return broken(Code.UNAVAILABLE, message, "worker_lost", delivered, { "cy-safe-to-retry": "false" })
   }
@@ -54,8 +55,6 @@ const lost = (delivered: number, retryAfterMillis: number): GrpcStatus => {
     metadata: { ...status.metadata, "cy-chunks-delivered": "0", "cy-safe-to-retry": "true" }
   }
 }
-
-const seconds = (millis: number): string => String(Math.max(1, Math.ceil(millis / 1000)))
 
 /** The status a gateway sees for an end that the sidecar decided. */
 export const statusOf = (error: StreamError): GrpcStatus => {
@@ -69,7 +68,12 @@ export const statusOf = (error: StreamError): GrpcStatus => {
           "cy-safe-to-retry": "false"
         })
     case "TooManyStreams":
-      return refusal(Code.RESOURCE_EXHAUSTED, `More than ${error.limit} streams in flight`, "too_many_streams", 1000)
+      return refusal(
+        Code.RESOURCE_EXHAUSTED,
+        `More than ${counted(error.limit, "stream")} in flight`,
+        "too_many_streams",
+        1000
+      )
     case "TooManyCalls":
       return refusal(
         Code.RESOURCE_EXHAUSTED,
@@ -92,42 +96,42 @@ export const statusOf = (error: StreamError): GrpcStatus => {
     case "WorkerUnavailable":
       return refusal(
         Code.UNAVAILABLE,
-        `Worker is restarting, please retry in ${seconds(error.retryAfterMillis)}s`,
+        `Worker is restarting, please retry in ${comeBackIn(error.retryAfterMillis)}`,
         `worker_${error.cause}`,
         error.retryAfterMillis
       )
     case "CircuitOpen":
       return refusal(
         Code.UNAVAILABLE,
-        `Worker keeps failing, please retry in ${seconds(error.retryAfterMillis)}s`,
+        `Worker keeps failing, please retry in ${comeBackIn(error.retryAfterMillis)}`,
         "circuit_open",
         error.retryAfterMillis
       )
     case "HoldFull":
       return refusal(
         Code.RESOURCE_EXHAUSTED,
-        `Worker is reloading and too many streams wait for it, please retry in ${seconds(error.retryAfterMillis)}s`,
+        `Worker is reloading and too many streams wait for it, please retry in ${comeBackIn(error.retryAfterMillis)}`,
         "hold_full",
         error.retryAfterMillis
       )
     case "HoldTimeout":
       return refusal(
         Code.UNAVAILABLE,
-        `Worker did not come back within ${seconds(error.heldMillis)}s`,
+        `Worker did not come back within ${lasting(error.heldMillis)}`,
         "hold_timeout",
         error.retryAfterMillis
       )
     case "QueueFull":
       return refusal(
         Code.RESOURCE_EXHAUSTED,
-        `Worker is busy and too many streams wait for it, please retry in ${seconds(error.retryAfterMillis)}s`,
+        `Worker is busy and too many streams wait for it, please retry in ${comeBackIn(error.retryAfterMillis)}`,
         "queue_full",
         error.retryAfterMillis
       )
     case "QueueTimeout":
       return refusal(
         Code.UNAVAILABLE,
-        `No place at the worker came free within ${seconds(error.queuedMillis)}s`,
+        `No place at the worker came free within ${lasting(error.queuedMillis)}`,
         "queue_timeout",
         error.retryAfterMillis
       )
@@ -141,7 +145,7 @@ export const statusOf = (error: StreamError): GrpcStatus => {
       return broken(
         Code.DATA_LOSS,
         error.kind === "truncated"
-          ? `Worker ended without end_of_stream after ${error.delivered} tokens`
+          ? `Worker ended without end_of_stream after ${counted(error.delivered, "token")}`
           : "Worker ended without an answer",
         error.kind,
         error.delivered

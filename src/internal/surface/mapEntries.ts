@@ -6,6 +6,8 @@ import { text, visit, Writer } from "../wire/protobuf.ts"
  * which it has another name. Field numbers below are those of `google/protobuf/descriptor.proto`.
  */
 
+const FILE_NAME = 1
+const FILE_PACKAGE = 2
 const FILE_MESSAGE = 4
 const MESSAGE_NAME = 1
 const MESSAGE_FIELD = 2
@@ -78,6 +80,12 @@ const inMessage = (message: Uint8Array): Uint8Array => {
     if (field !== MESSAGE_NESTED) return value
     return isMapEntry(value) ? rewrite(value, rename(MESSAGE_NAME)) : inMessage(value)
   })
+}
+
+/** A `FileDescriptorProto` with the name of the file that its package comes from; protobufjs invents one. */
+export const withFileName = (file: Uint8Array, files: ReadonlyMap<string, string>): Uint8Array => {
+  const name = files.get(textOf(file, FILE_PACKAGE))
+  return name === undefined ? file : rewrite(file, (field, value) => (field === FILE_NAME ? encode(name) : value))
 }
 
 /** A `FileDescriptorProto` whose map entries have the names that protoc gives them. */

@@ -6,13 +6,21 @@ import type { CallHandler } from "../../services/GrpcServer.ts"
 import * as Status from "../../services/Status.ts"
 import type { Status as GrpcStatus } from "../../services/Wire.ts"
 import { bidi } from "./bidi.ts"
-import { withMapEntryNames } from "./mapEntries.ts"
+import { withFileName, withMapEntryNames } from "./mapEntries.ts"
 import type { UnaryOptions } from "./unary.ts"
 
 export const REFLECTION_SERVICES = [
   "grpc.reflection.v1.ServerReflection",
   "grpc.reflection.v1alpha.ServerReflection"
 ] as const
+
+/** The files of the served packages, as an `import` of them is written. */
+const fileNames: ReadonlyMap<string, string> = new Map([
+  ["cy.llm", "ai_service.proto"],
+  ["grpc.health.v1", "grpc/health/v1/health.proto"],
+  ["grpc.reflection.v1", "grpc/reflection/v1/reflection.proto"],
+  ["grpc.reflection.v1alpha", "grpc/reflection/v1alpha/reflection.proto"]
+])
 
 /** A reflection method by bytes: one response for one request. */
 type Respond = (request: Uint8Array) => Effect.Effect<Uint8Array, GrpcStatus>
@@ -70,7 +78,7 @@ const load = async (): Promise<ReadonlyMap<string, Respond>> => {
   ], { keepCase: true, longs: String, enums: String, defaults: true, oneofs: true })
   const files = new Map<Buffer, Buffer>()
   const checked = (file: Buffer): Buffer => {
-    const known = files.get(file) ?? Buffer.from(withMapEntryNames(file))
+    const known = files.get(file) ?? Buffer.from(withFileName(withMapEntryNames(file), fileNames))
     files.set(file, known)
     return known
   }

@@ -1,29 +1,38 @@
 import { Effect, type Scope } from "effect"
-import { lstatSync, rmSync } from "node:fs"
+import { existsSync, lstatSync, rmSync } from "node:fs"
 import * as net from "node:net"
+import { dirname } from "node:path"
 import { formatBindAddress, parseBindAddress } from "../../services/Address.ts"
 import { BindError } from "../../services/GrpcServer.ts"
 
 const KEY = "[server] bind_addr"
 const HOW = "stop it, or set [server] bind_addr / SIDECAR_BIND_ADDR"
 
+/** Why `listen` failed. libuv says EACCES of a socket whose folder is missing, too. */
+const codeOf = (address: string, error: NodeJS.ErrnoException): string | undefined => {
+  const where = parseBindAddress(address)
+  return error.code === "EACCES" && where?._tag === "Unix" && !existsSync(dirname(where.path)) ? "ENOENT" : error.code
+}
+
 const bindError = (address: string, error: NodeJS.ErrnoException): BindError => {
   const say = (reason: BindError["reason"], detail: string) => new BindError({ key: KEY, address, reason, detail })
-  switch (error.code) {
+  switch (codeOf(address, error)) {
     case "EADDRINUSE":
       return say("in_use", `${KEY}: ${address} is in use by another process: ${HOW}`)
     case "EACCES":
     case "EPERM":
       return say(
         "forbidden",
-        `${KEY}: no permission to listen on ${address}: choose a port above 1023 or another folder`
+        address.startsWith("unix:")
+          ? `${KEY}: no permission to listen on ${address}: choose a folder that the sidecar's user may write to`
+          : `${KEY}: no permission to listen on ${address}: choose a port above 1023`
       )
     case "EADDRNOTAVAIL":
     case "ENOTFOUND":
     case "EAI_AGAIN":
       return say("unavailable", `${KEY}: ${address} is not an address of this machine`)
     case "ENOENT":
-      return say("unavailable", `${KEY}: the folder of ${address} does not exist`)
+      return say("unavailable", `${KEY}: the folder of ${address} does not exist: create it or choose another`)
     default:
       return say("unavailable", `${KEY}: cannot listen on ${address}: ${error.code ?? error.message}`)
   }
