@@ -214,8 +214,9 @@ const make: Effect.Effect<
     if (draining) return new E.Draining({ delivered: 0 })
     const limit = config.server.max_concurrent_streams
     if (streams.size >= limit) return new E.TooManyStreams({ limit })
-    const reload = connection.current()._tag === "Reloading"
-    if (connection.link() === undefined && !reload && env.holdOnDisconnectMillis === 0) {
+    const { _tag } = connection.current()
+    const held = _tag === "Reloading" || _tag === "Connected" || env.holdOnDisconnectMillis > 0
+    if (connection.link() === undefined && !held) {
       return workerUnavailable(connection)
     }
     return undefined

@@ -3,6 +3,7 @@ import * as Saying from "../internal/connection/connectionLog.ts"
 import { remedyFor } from "../internal/connection/connectionRemedy.ts"
 import { Evidence } from "../internal/connection/connectionState.ts"
 import * as Status from "../internal/connection/connectionStatus.ts"
+import * as LinkAges from "../internal/connection/linkAges.ts"
 import * as Backoff from "../internal/connection/reconnectBackoff.ts"
 import { reloadOf } from "../internal/connection/workerRpc.ts"
 import * as Session from "../internal/http2/workerSession.ts"
@@ -16,8 +17,16 @@ import { type DownReason, WorkerConnection, type WorkerHealth } from "../service
 const EAGER_MILLIS: ReadonlyArray<number> = [20, 50, 100, 200, 400]
 /** A wait shorter than this many milliseconds is over: no timer is finer, and fractions must not make a loop spin. */
 const MIN_WAIT_MILLIS = 1
+/** A link that was renewed when younger than this is not followed by the next one at once: no worker can make us spin. */
+const YOUNG_MILLIS = 100
 /** How often a retired link is asked whether its last call has ended, in milliseconds. */
 const RETIRED_CHECK_MILLIS = 1000
+
+/** How a link ended. `upMillis`: since it was proved; `undefined`: it never was. `politely`: by GOAWAY NO_ERROR. */
+interface Loss {
+  readonly upMillis: number | undefined
+  readonly politely: boolean
+}
 
 const make = Effect.gen(function*() {
   const channel = yield* WorkerChannel
@@ -36,9 +45,10 @@ const make = Effect.gen(function*() {
 
   /** The link that serves new streams once it is proved. */
   let primary: Session.WorkerSession | undefined
-  /** The primary link was lost and the next dial is not planned yet; `stable`: it had been up for a while. */
-  let loss: { readonly stable: boolean; readonly politely: boolean } | undefined
-  /** The last loss was a GOAWAY that was answered by an immediate dial. */
+  /** The primary link was lost and the next dial is not planned yet. */
+  let loss: Loss | undefined
+  const ages = LinkAges.make()
+  /** The last loss was the GOAWAY of a link that had not been proved, and was answered by an immediate dial. */
   let toldToGo = false
   /** Monotonic time of the next dial; infinite: none is wanted. */
   let due = Number.POSITIVE_INFINITY
@@ -55,6 +65,7 @@ const make = Effect.gen(function*() {
   const status = yield* Status.make({
     remedyOf: remedyFor(settings, channel.address),
     maxReloadMillis: settings.reload.max_reload_secs * 1000,
+    maxRestartMillis: Math.max(settings.reload.hold_timeout_secs, settings.reload.hold_on_disconnect_secs) * 1000,
     onExpectedBack: () => primary?.nudge("now"),
     onChange: metrics.workerState
   })
@@ -69,12 +80,14 @@ const make = Effect.gen(function*() {
   /** Closes a link: its running calls end. */
   const drop = (session: Session.WorkerSession): void => {
     session.closed = true
+    ages.closed(session.link)
     track(fork(Scope.close(session.scope, Exit.void), { uninterruptible: true }))
   }
 
   /** Lets the running calls of a link finish, then closes it. Each call has time limits of its own, so this ends. */
   const retire = (session: Session.WorkerSession): void => {
     session.closed = true
+    ages.retired(session.link)
     const isIdle = Effect.map(Effect.sleep(RETIRED_CHECK_MILLIS), () => session.link.openCalls() === 0)
     track(fork(
       Effect.repeat(isIdle, { until: (idle) => idle }).pipe(
@@ -87,13 +100,13 @@ const make = Effect.gen(function*() {
   const lose = (session: Session.WorkerSession, reason: DownReason, detail: string): void => {
     if (session !== primary) return
     primary = undefined
-    loss = {
-      stable: session.connectedAt !== undefined && monotonic() - session.connectedAt >= stableMillis,
-      politely: reason === "GoingAway"
-    }
-    if (reason !== "GoingAway") metrics.workerConnectionError(reason)
-    status.apply(Evidence.Lost({ at: wall(), reason, detail }))
-    if (reason === "GoingAway") retire(session)
+    const upMillis = session.connectedAt === undefined ? undefined : monotonic() - session.connectedAt
+    const politely = reason === "GoingAway"
+    loss = { upMillis, politely }
+    if (!politely) metrics.workerConnectionError(reason)
+    const news = { at: wall(), reason, detail }
+    status.apply(politely && upMillis !== undefined ? Evidence.Parted(news) : Evidence.Lost(news))
+    if (politely) retire(session)
     else drop(session)
     wake.openUnsafe()
   }
@@ -108,6 +121,11 @@ const make = Effect.gen(function*() {
       etaMillis: reload?.etaMillis,
       detail: "the worker says healthy = false"
     }))
+    onProof(session)
+  }
+
+  /** To be called when the status has seen what speaks for the session. */
+  const onProof = (session: Session.WorkerSession): void => {
     if (status.current()._tag !== "Connected" || session.connectedAt !== undefined) return
     session.connectedAt = monotonic()
     if (everConnected) metrics.workerReconnected()
@@ -123,7 +141,8 @@ const make = Effect.gen(function*() {
         metrics.workerSaturated()
         if (!saidSaturated) fork(Effect.logWarning(Saying.saturated(verdict.openCalls)))
         saidSaturated = true
-        return
+        status.apply(Evidence.Saturated({ at: wall() }))
+        return onProof(session)
       case "Failed":
         fork(Effect.logDebug(`worker probe failed: ${verdict.detail}`))
         return status.apply(Evidence.Unproven({ at: wall(), reason: verdict.reason, detail: verdict.detail }))
@@ -146,7 +165,9 @@ const make = Effect.gen(function*() {
       }),
       Effect.catchDefect((defect) => Effect.fail(new LinkError({ fault: "LinkBroken", detail: String(defect) })))
     )
+    ages.dialled(link)
     const session = yield* Session.make(link, own, {
+      openCalls: () => ages.callsBeside(link),
       intervalMillis: health.check_interval_secs * 1000,
       timeoutMillis: seconds * 1000,
       failureThreshold: health.failure_threshold,
@@ -200,15 +221,17 @@ const make = Effect.gen(function*() {
   })
 
   const planAfterLoss = Effect.suspend(() => {
-    const { politely, stable } = loss ?? { politely: false, stable: false }
+    const { politely, upMillis } = loss ?? { politely: false, upMillis: undefined }
     loss = undefined
-    // A worker that says GOAWAY is there and wants a new link, however young the old one was; but it does not get one
-    // at once for every GOAWAY in a row.
-    const atOnce = stable || (politely && !toldToGo)
-    toldToGo = politely && !stable
+    // A worker that ends a proved link politely is there and wants a new one, however young the old one was. One that
+    // is never proved does not get the next one at once for every GOAWAY in a row.
+    const renewal = politely && upMillis !== undefined
+    const stable = upMillis !== undefined && upMillis >= stableMillis
+    const atOnce = stable || renewal || (politely && !toldToGo)
+    toldToGo = politely && !renewal
     if (!atOnce) return planNext
-    due = 0
-    if (!stable) return Effect.void
+    due = renewal && upMillis < YOUNG_MILLIS ? monotonic() + YOUNG_MILLIS : 0
+    if (!stable && !renewal) return Effect.void
     attempt = 0
     return backoff.reset
   })
@@ -253,6 +276,7 @@ const make = Effect.gen(function*() {
   })
 
   const onAddressChange = (change: "appeared" | "replaced" | "vanished"): void => {
+    if (change !== "appeared") ages.turn()
     if (change === "vanished") {
       addressGone = true
       return
@@ -296,7 +320,10 @@ const make = Effect.gen(function*() {
   return WorkerConnection.of({
     current: status.current,
     changes: status.changes,
-    link: () => status.current()._tag === "Connected" ? primary?.link : undefined,
+    link: () => {
+      const state = status.current()
+      return state._tag === "Connected" && state.renewing !== true ? primary?.link : undefined
+    },
     awaitConnected: status.changes.pipe(
       Stream.filter((state) => state._tag === "Connected"),
       Stream.runHead,
@@ -304,6 +331,10 @@ const make = Effect.gen(function*() {
     ),
     onChange: status.subscribe,
     health: Effect.suspend(() => {
+      const state = status.current()
+      if (state._tag === "Connected" && state.renewing === true && lastHealth !== undefined) {
+        return Effect.succeed(lastHealth)
+      }
       if (primary === undefined) return Effect.succeed(noAnswer(whyDown()))
       return Effect.map(primary.probe(false), (verdict) => {
         switch (verdict._tag) {
@@ -312,7 +343,8 @@ const make = Effect.gen(function*() {
           case "Closed":
             return noAnswer(whyDown())
           case "Saturated":
-            return noAnswer("HealthTimeout")
+            // It lives; what it said last is the best that is known of it.
+            return { healthy: true, metrics: { ...lastHealth?.metrics, reason: "Saturated" } }
           default:
             return noAnswer(verdict.reason)
         }

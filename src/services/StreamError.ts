@@ -87,10 +87,14 @@ export class GatewayGone extends Data.TaggedError("GatewayGone")<{
   readonly departure: Departure
 }> {}
 
-/** The link to the worker broke and the stream cannot be sent again. `delivered`: token chunks the gateway has. */
+/**
+ * The link to the worker broke, or the worker has stopped, and the stream cannot be sent again. `delivered`: token chunks
+ * the gateway has. `status`: what a worker that stopped politely said.
+ */
 export class WorkerLost extends Data.TaggedError("WorkerLost")<{
   readonly delivered: number
   readonly retryAfterMillis: number
+  readonly status?: Status | undefined
 }> {}
 
 /** The worker said OK without `end_of_stream` (`truncated`), or without any frame (`empty_stream`). */

@@ -15,14 +15,24 @@ export type DownReason =
  * The worker's status (design: `Connecting → Connected ⇄ Reloading`, `Disconnected` from each).
  *
  * - `since`: wall clock, milliseconds since the epoch.
+ * - `Connected.saturatedSince`: wall clock since when the worker is *saturated*: it has no thread left to answer Health,
+ *   and still shows signs of life, by frames or by its transport's acknowledgement. Absent when it is not.
+ * - `Connected.renewing`: the worker has asked for a new connection (GOAWAY NO_ERROR) and the next one is not proved yet:
+ *   new streams wait for it.
+ * - `Reloading.restarting`: the worker has said goodbye and is not back yet. It is given the time of a hold to return;
+ *   until then new streams are held as in a reload.
  * - `Disconnected.retryAt`: wall clock of the next attempt, when one is scheduled.
  * - `Disconnected.remedy`: one sentence for the operator.
  * - `Reloading.until`: wall clock when the worker expects to be back, if it said so.
  */
 export type WorkerState = Data.TaggedEnum<{
   Connecting: { readonly since: number; readonly attempt: number }
-  Connected: { readonly since: number }
-  Reloading: { readonly since: number; readonly until: number | undefined }
+  Connected: {
+    readonly since: number
+    readonly saturatedSince?: number | undefined
+    readonly renewing?: boolean | undefined
+  }
+  Reloading: { readonly since: number; readonly until: number | undefined; readonly restarting?: boolean | undefined }
   Disconnected: {
     readonly since: number
     readonly reason: DownReason
@@ -50,7 +60,7 @@ export class WorkerConnection extends Context.Service<WorkerConnection, {
   readonly current: () => WorkerState
   /** The status now, then every change. */
   readonly changes: Stream.Stream<WorkerState>
-  /** The link for new streams: only when Connected. */
+  /** The link for new streams: only when Connected, and not while the connection is being renewed. */
   readonly link: () => WorkerLink | undefined
   /** Completes when Connected. */
   readonly awaitConnected: Effect.Effect<void>

@@ -101,16 +101,31 @@ const make = Effect.fnUntraced(function*(options: Options) {
     return process
   }
 
-  const end = (left: LinkFault): void => {
-    const process = present()
+  /** The address leads to nobody; whoever waits to be greeted there is let down. */
+  const abandon = (left: LinkFault): void => {
     address = left
-    process?.kill("the worker closed the connection")
     const waiting = death
     death = Deferred.makeUnsafe()
     Deferred.doneUnsafe(
       waiting,
       Effect.fail(new LinkError({ fault: "LinkBroken", detail: "closed before it was greeted" }))
     )
+  }
+
+  const end = (left: LinkFault): void => {
+    const process = present()
+    // First of all: what breaks is dialled at once.
+    address = left
+    process?.kill("the worker closed the connection")
+    abandon(left)
+  }
+
+  const stop = (process: ScriptedProcess, seconds: number): void => {
+    address = "SocketMissing"
+    process.sayGoodbye()
+    abandon("SocketMissing")
+    announce("vanished")
+    world.fork(Effect.andThen(Effect.sleep(seconds * 1000), process.dismiss))
   }
 
   const comeBack = (): void => {
@@ -145,6 +160,9 @@ const make = Effect.fnUntraced(function*(options: Options) {
     switch (action._tag) {
       case "Die":
         return end("ConnectionRefused")
+      case "Stop":
+        if (process !== undefined) stop(process, action.seconds)
+        return
       case "Vanish":
         end("SocketMissing")
         return announce("vanished")
@@ -154,7 +172,10 @@ const make = Effect.fnUntraced(function*(options: Options) {
         begin()
         return announce("replaced")
       case "GoAway":
-        for (const link of Array.from(process?.links ?? [])) link.leave("GoingAway", "worker said GOAWAY with code 0")
+        process?.sayGoodbye()
+        return
+      case "Renew":
+        process?.renewEach(action.seconds * 1000)
         return
       case "Hang":
         process?.running.closeUnsafe()

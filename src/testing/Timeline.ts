@@ -5,6 +5,11 @@ import { LinkFault } from "../services/WorkerChannel.ts"
 export type Action = Data.TaggedEnum<{
   /** SIGKILL: every link breaks, the socket file stays behind. `die` */
   Die: {}
+  /**
+   * SIGTERM: GOAWAY on every link, its socket file goes, running calls have so many seconds to finish; then those that
+   * are left end with UNAVAILABLE "Cancelling all calls", and it is gone. `stop within 5s`
+   */
+  Stop: { readonly seconds: number }
   /** Ends and removes its socket file. `vanish` */
   Vanish: {}
   /** A fresh process listens on the address. What was done to the one before is forgotten. `come back` */
@@ -13,6 +18,11 @@ export type Action = Data.TaggedEnum<{
   Replace: {}
   /** GOAWAY on every link: running calls finish, new ones need a new link. `send GOAWAY` */
   GoAway: {}
+  /**
+   * GOAWAY on every link of this process, also on later ones, when the link is that old (`max_connection_age`); 0: no
+   * more. `renew connections each 30s`
+   */
+  Renew: { readonly seconds: number }
   /** SIGSTOP: nothing moves, new connections are accepted by the system and never greeted. `hang` */
   Hang: {}
   /** SIGCONT. `wake` */
@@ -67,6 +77,8 @@ export const formatAction = (action: Action): string => {
   switch (action._tag) {
     case "Die":
       return "die"
+    case "Stop":
+      return `stop within ${time(action.seconds * 1000)}`
     case "Vanish":
       return "vanish"
     case "ComeBack":
@@ -75,6 +87,8 @@ export const formatAction = (action: Action): string => {
       return "replace"
     case "GoAway":
       return "send GOAWAY"
+    case "Renew":
+      return `renew connections each ${time(action.seconds * 1000)}`
     case "Hang":
       return "hang"
     case "Wake":
@@ -152,6 +166,10 @@ const parseAction = (words: string): Action | undefined => {
   if (reload !== null && reloadMillis !== undefined) {
     return Action.Reload({ seconds: reloadMillis / 1000, eta: reload[2] === undefined, gone: reload[3] !== undefined })
   }
+  const stop = millisOf(/^stop within (\S+)$/.exec(words)?.[1])
+  if (stop !== undefined) return Action.Stop({ seconds: stop / 1000 })
+  const renew = millisOf(/^renew connections each (\S+)$/.exec(words)?.[1])
+  if (renew !== undefined) return Action.Renew({ seconds: renew / 1000 })
   const slow = millisOf(/^answer slowly (\S+)$/.exec(words)?.[1])
   if (slow !== undefined) return Action.Slow({ millis: slow })
   const frames = /^break after (\d+) frames?$/.exec(words)?.[1]

@@ -17,8 +17,14 @@ import { LinkError, type WorkerLink } from "../services/WorkerChannel.ts"
 /** Bytes that a worker may send ahead of a reader that has stopped: the HTTP/2 window. */
 const WINDOW_BYTES = 65_536
 
-/** How a call at the worker ended, seen from the worker. */
-export type CallFate = "answered" | "cancelled" | "broken" | "refused"
+/**
+ * How a call at the worker ended, seen from the worker. `dismissed`: the worker has said goodbye, and its time to finish
+ * was over.
+ */
+export type CallFate = "answered" | "cancelled" | "broken" | "refused" | "dismissed"
+
+/** What a worker on C-core says to the calls that it has not finished when it stops. */
+const DISMISSED: Status = { code: Code.UNAVAILABLE, message: "Cancelling all calls", metadata: noMetadata }
 
 /** A call as it arrived at the worker, for assertions. Times are virtual milliseconds. */
 export interface RecordedCall {
@@ -162,6 +168,14 @@ export class ScriptedCall implements WorkerCall {
     this.#close({ reason: "status", status }, "answered")
   }
 
+  /** The worker stops and has not finished this call. */
+  dismiss(): void {
+    if (this.#over || this.#end !== undefined) return
+    this.#link.heard()
+    this.#close({ reason: "status", status: DISMISSED }, "dismissed")
+    this.onGone()
+  }
+
   /** The transport breaks under the call; what had arrived by then still reaches the sidecar first. */
   breakOff(detail: string, reason: "transport" | "refused" = "transport"): void {
     if (this.#over || this.#end !== undefined) return
@@ -251,6 +265,7 @@ export class ScriptedLink implements WorkerLink {
 
   /** No new calls from now on; the running ones go on. */
   leave(fault: "LinkBroken" | "GoingAway", detail: string): void {
+    if (fault === "GoingAway" && !this.#left) this.host.record("said GOAWAY", `process ${this.host.process}`)
     this.#left = true
     this.#goingAway ||= fault === "GoingAway"
     Deferred.doneUnsafe(this.#gone, Effect.succeed(new LinkError({ fault, detail })))

@@ -20,6 +20,8 @@ export interface ProcessWorld {
   readonly jitter: Effect.Effect<void>
 }
 
+const GOAWAY = "worker said GOAWAY with code 0"
+
 const isStream = (path: string): boolean => path !== Rpc.HEALTH_PATH && path !== Rpc.CONTROL_PATH
 
 /** One life of the worker, from its start to its death. */
@@ -31,6 +33,7 @@ export class ScriptedProcess implements LinkHost {
   healthFails = false
   slowMillis = 0
   breakAfter: number | undefined
+  #renewMillis: number | undefined
   reload: { readonly until: number; readonly eta: boolean } | undefined
   /** Closed by SIGSTOP. */
   readonly running = Latch.makeUnsafe(true)
@@ -63,6 +66,7 @@ export class ScriptedProcess implements LinkHost {
         Effect.sync(() => {
           const link = new ScriptedLink(this)
           this.links.add(link)
+          if (this.#renewMillis !== undefined) this.#renew(link, this.#renewMillis)
           return link
         }),
         (link) =>
@@ -74,6 +78,41 @@ export class ScriptedProcess implements LinkHost {
       ))
     )
   )
+
+  /** GOAWAY on every link. */
+  sayGoodbye(): void {
+    for (const link of Array.from(this.links)) link.leave("GoingAway", GOAWAY)
+  }
+
+  /** The grace is over: what still runs is told so, and the process ends. Not before SIGCONT, if it stands still. */
+  readonly dismiss: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.andThen(
+      this.running.await,
+      Effect.sync(() => {
+        if (!this.alive) return
+        for (const link of Array.from(this.links)) {
+          for (const call of Array.from(link.calls)) call.dismiss()
+        }
+        this.kill("the worker closed the connection")
+      })
+    )
+  )
+
+  /** From now on every link is sent GOAWAY when it is that old; 0: no more. */
+  renewEach(millis: number): void {
+    this.#renewMillis = millis > 0 ? millis : undefined
+    for (const link of this.links) this.#renew(link, millis)
+  }
+
+  #renew(link: ScriptedLink, millis: number): void {
+    const renewal = Effect.andThen(
+      this.running.await,
+      Effect.sync(() => {
+        if (this.#renewMillis === millis && this.links.has(link)) link.leave("GoingAway", GOAWAY)
+      })
+    )
+    if (millis > 0) this.#world.fork(Effect.andThen(Effect.sleep(millis), renewal))
+  }
 
   kill(detail: string): void {
     this.alive = false

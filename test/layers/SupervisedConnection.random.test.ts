@@ -2,9 +2,9 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Random } from "effect"
 import { TestClock } from "effect/testing"
 import { LinkFault } from "../../src/services/WorkerChannel.ts"
-import { WorkerConnection } from "../../src/services/WorkerConnection.ts"
+import { WorkerConnection, type WorkerState } from "../../src/services/WorkerConnection.ts"
 import { Answer, ScriptedWorker, Timeline } from "../../src/testing.ts"
-import { openCall, settle, Told, world } from "../support/connectionWorld.ts"
+import { openCall, settle, Told, wordsOf, world } from "../support/connectionWorld.ts"
 import { soak } from "../support/run/soak.ts"
 
 const { Action } = Timeline
@@ -21,6 +21,8 @@ const randomAction = Effect.fnUntraced(function*(watch: boolean): Effect.fn.Retu
     Action.ComeBack(),
     watch ? Action.Replace() : Action.ComeBack(),
     Action.GoAway(),
+    Action.Stop({ seconds: seconds / 10 }),
+    Action.Renew({ seconds }),
     Action.Hang(),
     Action.Wake(),
     Action.Saturate(),
@@ -37,6 +39,8 @@ const randomAction = Effect.fnUntraced(function*(watch: boolean): Effect.fn.Retu
   return actions[yield* Random.nextIntBetween(0, actions.length - 1)] ?? Action.Die()
 })
 
+const takesStreams = (state: WorkerState): boolean => state._tag === "Connected" && state.renewing !== true
+
 /** Two to three minutes of trouble at random moments, checked after every step. */
 const story = (seed: number, watch = seed % 3 !== 0) =>
   Effect.gen(function*() {
@@ -44,10 +48,10 @@ const story = (seed: number, watch = seed % 3 !== 0) =>
     const worker = yield* ScriptedWorker.ScriptedWorker
     const told: Array<string> = []
     connection.onChange((state) => {
-      told.push(state._tag)
+      told.push(wordsOf(state))
       // Whoever is told in the turn of the change sees the new state everywhere.
       assert.strictEqual(connection.current(), state)
-      assert.strictEqual(connection.link() !== undefined, state._tag === "Connected")
+      assert.strictEqual(connection.link() !== undefined, takesStreams(state))
     })
     yield* settle
     for (let step = 0; step < 60; step++) {
@@ -55,7 +59,7 @@ const story = (seed: number, watch = seed % 3 !== 0) =>
       yield* worker.perform(action)
       if (yield* Random.nextBoolean) yield* settle
       const link = connection.link()
-      assert.strictEqual(link !== undefined, connection.current()._tag === "Connected")
+      assert.strictEqual(link !== undefined, takesStreams(connection.current()))
       if (link !== undefined) {
         const call = openCall(link)
         if (yield* Random.nextBoolean) yield* TestClock.adjust("20 millis")

@@ -10,6 +10,7 @@ import {
   reason,
   Refusals,
   settle,
+  status,
   streaming,
   tag,
   theLink,
@@ -151,9 +152,11 @@ describe("SupervisedConnection, losing the worker", () => {
       yield* TestClock.adjust("1 second")
       const connection = yield* WorkerConnection
       yield* (yield* Worker).perform(Action.GoAway())
-      assert.strictEqual(yield* reason, "GoingAway")
+      // Not lost: new streams wait for the next link.
+      assert.strictEqual(yield* status, "Connected renewing")
+      assert.isUndefined(connection.link())
       yield* settle
-      assert.strictEqual(yield* tag, "Connected")
+      assert.strictEqual(yield* status, "Connected")
       assert.notStrictEqual(connection.link(), old)
       assert.strictEqual((yield* Worker).openLinks(), 2)
       yield* TestClock.adjust("10 seconds")
@@ -163,21 +166,91 @@ describe("SupervisedConnection, losing the worker", () => {
       assert.deepStrictEqual((yield* Told).faults, [])
     }).pipe(Effect.provide(world({ answer: streaming(10, 100) }))))
 
-  it.effect("dials anew at once after a young link's GOAWAY, but not for every GOAWAY in a row", () =>
+  it.effect("dials anew after each GOAWAY of a proved link, however young, with a pause that no worker can take away", () =>
+    Effect.gen(function*() {
+      yield* settle
+      const connection = yield* WorkerConnection
+      for (let round = 1; round <= 20; round++) {
+        const old = yield* theLink
+        yield* perform(Action.GoAway())
+        assert.strictEqual(yield* status, "Connected renewing")
+        assert.strictEqual((yield* Worker).dials(), round)
+        yield* TestClock.adjust("100 millis")
+        assert.strictEqual(yield* status, "Connected")
+        assert.notStrictEqual(connection.link(), old)
+      }
+      assert.deepStrictEqual((yield* Told).faults, [])
+    }).pipe(Effect.provide(world({}, { health: { check_interval_secs: 600 } }))))
+
+  it.effect("does not dial at once for every GOAWAY in a row of links that are never proved", () =>
+    Effect.gen(function*() {
+      // It greets and never answers.
+      yield* TestClock.adjust("3 seconds")
+      for (let round = 0; round < 5; round++) yield* perform(Action.GoAway())
+      assert.strictEqual(yield* reason, "GoingAway")
+      assert.strictEqual((yield* Worker).dials(), 2)
+      yield* perform(Action.Relieve())
+      yield* TestClock.adjust("2400 millis")
+      assert.strictEqual(yield* tag, "Connected")
+    }).pipe(Effect.provide(world({ timeline: "at 0s: saturate" }))))
+
+  it.effect("waits for a worker that said goodbye for as long as a stream is held, and no longer", () =>
+    Effect.gen(function*() {
+      yield* TestClock.adjust("1 second")
+      const connection = yield* WorkerConnection
+      yield* perform(Action.Stop({ seconds: 5 }))
+      assert.strictEqual(yield* status, "Reloading restarting")
+      assert.isUndefined(connection.link())
+      yield* TestClock.adjust("6 seconds")
+      yield* perform(Action.ComeBack())
+      assert.strictEqual(yield* status, "Connected")
+      yield* perform(Action.Stop({ seconds: 5 }))
+      // Young, so the dial comes after the pause.
+      assert.strictEqual(yield* status, "Connected renewing")
+      yield* TestClock.adjust("100 millis")
+      assert.strictEqual(yield* status, "Reloading restarting")
+      yield* TestClock.adjust("29999 millis")
+      assert.strictEqual(yield* status, "Reloading restarting")
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual(yield* reason, "SocketMissing")
+      const { log } = yield* Told
+      assert.strictEqual(log.filter((line) => line.includes("said goodbye")).length, 2)
+      assert.strictEqual(log.filter((line) => line.startsWith("Warn worker not connected (SocketMissing)")).length, 1)
+    }).pipe(Effect.provide(world())))
+
+  it.effect("waits while the worker that comes after a goodbye is not healthy yet, and believes its reload", () =>
+    Effect.gen(function*() {
+      yield* settle
+      yield* perform(Action.Stop({ seconds: 5 }))
+      yield* perform(Action.ComeBack())
+      yield* perform(Action.Stop({ seconds: 5 }))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* status, "Reloading restarting")
+      yield* (yield* Worker).perform(Action.ComeBack())
+      yield* perform(Action.Reload({ seconds: 40, eta: true, gone: false }))
+      assert.strictEqual(yield* status, "Reloading")
+      yield* TestClock.adjust("39 seconds")
+      assert.strictEqual(yield* status, "Reloading")
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual(yield* status, "Connected")
+    }).pipe(Effect.provide(world())))
+
+  it.effect("takes over the worker that replaced one which says goodbye", () =>
     Effect.gen(function*() {
       yield* settle
       const old = yield* theLink
-      yield* perform(Action.GoAway())
-      yield* settle
-      assert.strictEqual(yield* tag, "Connected")
-      const second = (yield* WorkerConnection).link()
-      assert.notStrictEqual(second, old)
-      yield* perform(Action.GoAway())
-      yield* settle
-      assert.strictEqual(yield* tag, "Disconnected")
-      yield* TestClock.adjust("2400 millis")
-      assert.strictEqual(yield* tag, "Connected")
-    }).pipe(Effect.provide(world())))
+      const call = openCall(old)
+      const worker = yield* Worker
+      // GOAWAY comes while the replacement is being dialled.
+      yield* worker.perform(Action.GoAway())
+      yield* worker.perform(Action.Replace())
+      yield* TestClock.adjust("200 millis")
+      assert.strictEqual(yield* status, "Connected")
+      assert.notStrictEqual((yield* WorkerConnection).link(), old)
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(call.end?.reason, "status")
+      assert.notInclude((yield* Told).states, "Disconnected")
+    }).pipe(Effect.provide(world({ answer: streaming(5, 100) }))))
 
   it.effect("is Disconnected after failure_threshold probes without an answer, and ends the calls of the link", () =>
     Effect.gen(function*() {
@@ -226,12 +299,106 @@ describe("SupervisedConnection, losing the worker", () => {
         assert.strictEqual(yield* tag, "Connected")
         assert.isAbove(call.frames, 200)
         const { log, saturated, states } = yield* Told
-        assert.deepStrictEqual(states, ["Connected"])
+        assert.deepStrictEqual(states, ["Connected", "Connected saturated"])
         assert.isAbove(saturated, 50)
         const hints = log.filter((line) => line.includes("[server] max_worker_streams"))
         assert.strictEqual(hints.length, 1)
       }).pipe(Effect.provide(world({ answer: streaming(3600, everyMillis) })))
   )
+
+  it.effect("stays Connected while Health starves behind silent calls, as long as the transport acknowledges", () =>
+    Effect.gen(function*() {
+      yield* settle
+      const link = yield* theLink
+      const connection = yield* WorkerConnection
+      const silent = [openCall(link), openCall(link)]
+      yield* TestClock.adjust("1 second")
+      yield* perform(Action.Saturate())
+      yield* TestClock.adjust("6 seconds")
+      const state = connection.current()
+      assert(state._tag === "Connected")
+      // The probe of 5 s was late at 7 s.
+      assert.strictEqual(state.saturatedSince, 7000)
+      const asked = yield* Effect.forkChild(connection.health, { startImmediately: true })
+      yield* TestClock.adjust("2 seconds")
+      const { healthy, metrics } = yield* Fiber.join(asked)
+      assert.deepStrictEqual([healthy, metrics["reason"]], [true, "Saturated"])
+      yield* TestClock.adjust("20 minutes")
+      assert.strictEqual(connection.current(), state)
+      assert.strictEqual(connection.link(), link)
+      assert.isUndefined(silent[0]?.end)
+      yield* perform(Action.Relieve())
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(yield* status, "Connected")
+      const { log, saturated, states } = yield* Told
+      assert.deepStrictEqual(states, ["Connected", "Connected saturated", "Connected"])
+      assert.isAbove(saturated, 200)
+      assert.strictEqual(log.filter((line) => line.includes("[server] max_worker_streams")).length, 1)
+      assert.strictEqual((yield* Worker).dials(), 1)
+    }).pipe(Effect.provide(world({ answer: Answer.silence }))))
+
+  it.effect("cuts a saturated worker that stands still within failure_threshold probes of it", () =>
+    Effect.gen(function*() {
+      yield* settle
+      const call = openCall(yield* theLink)
+      yield* perform(Action.Saturate())
+      yield* TestClock.adjust("14 seconds")
+      assert.strictEqual(yield* status, "Connected saturated")
+      yield* perform(Action.Hang())
+      // Probes at 15, 20 and 25 s, the last one's limit at 27 s.
+      yield* TestClock.adjust("12999 millis")
+      assert.strictEqual(yield* status, "Connected saturated")
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual(yield* reason, "HealthTimeout")
+      assert.strictEqual(call.end?.reason, "transport")
+      const state = (yield* WorkerConnection).current()
+      assert(state._tag === "Disconnected")
+      assert.include(state.detail, "no acknowledgement of a PING")
+    }).pipe(Effect.provide(world({ answer: Answer.silence }))))
+
+  it.effect("cuts a worker whose Health is late while no call is open, whatever its transport says", () =>
+    Effect.gen(function*() {
+      yield* settle
+      yield* perform(Action.Saturate())
+      yield* TestClock.adjust("16999 millis")
+      assert.strictEqual(yield* status, "Connected")
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual(yield* reason, "HealthTimeout")
+    }).pipe(Effect.provide(world())))
+
+  it.effect("asks the transport once before it gives up after a single failure", () =>
+    Effect.gen(function*() {
+      yield* settle
+      const call = openCall(yield* theLink)
+      yield* perform(Action.Saturate())
+      yield* TestClock.adjust("63 seconds")
+      assert.strictEqual(yield* status, "Connected saturated")
+      yield* perform(Action.Hang())
+      // The probe of 65 s has its limit at 67 s, and the acknowledgement as long again.
+      yield* TestClock.adjust("5999 millis")
+      assert.strictEqual(yield* tag, "Connected")
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual(yield* reason, "HealthTimeout")
+      assert.strictEqual(call.end?.reason, "transport")
+    }).pipe(Effect.provide(world({ answer: Answer.silence }, { health: { failure_threshold: 1 } }))))
+
+  it.effect("renews the connection to a saturated worker", () =>
+    Effect.gen(function*() {
+      yield* settle
+      const old = yield* theLink
+      const silent = openCall(old)
+      yield* perform(Action.Saturate())
+      yield* TestClock.adjust("20 seconds")
+      yield* perform(Action.GoAway())
+      assert.strictEqual(yield* status, "Connected renewing")
+      // Its Health is late too; the calls that make it late are on the old link.
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual(yield* status, "Connected saturated")
+      assert.notStrictEqual(yield* theLink, old)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(yield* status, "Connected saturated")
+      assert.isUndefined(silent.end)
+    }).pipe(Effect.provide(world({ answer: Answer.silence }))))
 
   it.effect("is Disconnected for new streams while the worker says healthy = false; running ones go on", () =>
     Effect.gen(function*() {

@@ -11,6 +11,8 @@ export interface Mutant {
   readonly found: ReadonlyArray<string>
 }
 
+const FAREWELL = "a worker that says goodbye never costs a stream more than one that is killed"
+
 const stream = "src/internal/stream/proxiedStream.ts"
 
 export const mutants: ReadonlyArray<Mutant> = [
@@ -129,7 +131,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "dials a flapping worker without a pause",
     edits: [{
       file: "src/layers/SupervisedConnection.ts",
-      find: "monotonic() - session.connectedAt >= stableMillis",
+      find: "upMillis !== undefined && upMillis >= stableMillis",
       replace: "stableMillis > 0"
     }],
     found: ["the worker is dialled again after a wait, unless it said GOAWAY or its address has changed"]
@@ -190,5 +192,40 @@ export const mutants: ReadonlyArray<Mutant> = [
       replace: ""
     }],
     found: ["a deadline is kept, whatever the gateway reads", "every stream ends, and the sidecar's work for it"]
+  },
+  {
+    name: "takes the wish for a new connection for the loss of the worker",
+    edits: [{
+      file: "src/layers/SupervisedConnection.ts",
+      find: "politely && upMillis !== undefined ? Evidence.Parted(news) : Evidence.Lost(news)",
+      replace: "Evidence.Lost(news)"
+    }],
+    found: [FAREWELL]
+  },
+  {
+    name: "does not wait for a worker that said goodbye",
+    edits: [{
+      file: "src/internal/connection/connectionState.ts",
+      find: "      if (state._tag === \"Connected\" && state.renewing === true) {\n" +
+        "        return restart(evidence.at, evidence.reason, evidence.detail)\n      }\n" +
+        "      if (state._tag === \"Reloading\" && state.restarting === true) {\n        return { ...now, announced",
+      replace:
+        "      if (state._tag === \"Reloading\" && state.restarting === true) {\n        return { ...now, announced"
+    }],
+    found: [FAREWELL]
+  },
+  {
+    name: "takes the goodbye of a worker for its answer",
+    edits: [{
+      file: "src/internal/stream/dismissal.ts",
+      find: "link?.isGoingAway() === true",
+      replace: "link?.isGoingAway() === undefined"
+    }],
+    found: [FAREWELL]
+  },
+  {
+    name: "does not count the acknowledgement of a PING as a sign of life",
+    edits: [{ file: "src/internal/http2/workerSession.ts", find: "        acknowledged++\n", replace: "" }],
+    found: ["a saturated worker that acknowledges is never cut"]
   }
 ]

@@ -52,6 +52,8 @@ describe("The explorer", () => {
       "come back",
       "replace",
       "send GOAWAY",
+      "stop within",
+      "renew connections",
       "hang",
       "saturate",
       "healthy = false",

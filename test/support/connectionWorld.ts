@@ -3,7 +3,7 @@ import * as SupervisedConnection from "../../src/layers/SupervisedConnection.ts"
 import { Metrics } from "../../src/services/Metrics.ts"
 import { type CallEnd, noMetadata } from "../../src/services/Wire.ts"
 import { LinkError, WorkerChannel, type WorkerLink } from "../../src/services/WorkerChannel.ts"
-import { WorkerConnection } from "../../src/services/WorkerConnection.ts"
+import { WorkerConnection, type WorkerState } from "../../src/services/WorkerConnection.ts"
 import { Answer, Messages, ScriptedWorker, TestConfig, type Timeline } from "../../src/testing.ts"
 
 /** What the connection told the metrics and the log. */
@@ -19,6 +19,22 @@ const told = Layer.sync(Told, () => ({ states: [], faults: [], log: [], reconnec
 
 const nothing = () => {}
 
+/** A status in words: `Connected saturated`, `Connected renewing`, `Reloading restarting`, or the tag alone. */
+export const wordsOf = (state: WorkerState): string => {
+  switch (state._tag) {
+    case "Connected":
+      return state.renewing === true
+        ? "Connected renewing"
+        : state.saturatedSince === undefined
+        ? "Connected"
+        : "Connected saturated"
+    case "Reloading":
+      return state.restarting === true ? "Reloading restarting" : "Reloading"
+    default:
+      return state._tag
+  }
+}
+
 /** Metrics that remember what the connection told them. */
 const metrics = Layer.effect(
   Metrics,
@@ -33,7 +49,7 @@ const metrics = Layer.effect(
       streamOverhead: nothing,
       cancelPropagated: nothing,
       gatewaySendError: nothing,
-      workerState: (state) => void told.states.push(state._tag),
+      workerState: (state) => void told.states.push(wordsOf(state)),
       workerConnectionError: (fault) => void told.faults.push(fault),
       workerReconnected: () => void told.reconnects++,
       workerSaturated: () => void told.saturated++,
@@ -100,6 +116,11 @@ export const perform = (action: Timeline.Action) =>
   Effect.andThen(ScriptedWorker.ScriptedWorker.use((worker) => worker.perform(action)), settle)
 
 export const tag: Effect.Effect<string, never, WorkerConnection> = WorkerConnection.useSync((one) => one.current()._tag)
+
+/** The status in words. */
+export const status: Effect.Effect<string, never, WorkerConnection> = WorkerConnection.useSync((one) =>
+  wordsOf(one.current())
+)
 
 /** `Disconnected`'s reason, or the tag of another state. */
 export const reason: Effect.Effect<string, never, WorkerConnection> = WorkerConnection.useSync((one) => {

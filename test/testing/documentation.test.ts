@@ -15,6 +15,8 @@ const actions: Record<Timeline.Action["_tag"], true> = {
   ComeBack: true,
   Replace: true,
   GoAway: true,
+  Renew: true,
+  Stop: true,
   Hang: true,
   Wake: true,
   Saturate: true,

@@ -13,7 +13,11 @@ export const sayChange = (before: WorkerState, after: WorkerState): Saying | und
     case "Connected":
       return before._tag === "Connected" ? undefined : { level: "Info", text: "connected to worker" }
     case "Reloading": {
-      if (before._tag === "Reloading") return undefined
+      if (after.restarting === true) {
+        const text = "the worker said goodbye and is not back yet: new streams are held meanwhile"
+        return { level: "Info", text }
+      }
+      if (before._tag === "Reloading" && before.restarting !== true) return undefined
       const eta = after.until === undefined ? "" : `, back in about ${lasting(after.until - after.since)}`
       return { level: "Info", text: `worker is reloading: new streams are held${eta}` }
     }

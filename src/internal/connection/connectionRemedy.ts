@@ -25,7 +25,7 @@ export const remedyFor = (settings: Settings, address: string) => (reason: DownR
     case "LinkBroken":
       return "the worker crashed or was restarted: look at its log"
     case "GoingAway":
-      return "the worker is shutting down in good order; it is dialled again at once"
+      return "the worker is shutting down in good order; it is dialled again until it is back"
     case "Unhealthy":
       return "the worker says so itself: its log says why"
     case "HealthTimeout":

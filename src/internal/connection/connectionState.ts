@@ -14,6 +14,8 @@ export interface Situation {
   readonly announced: boolean
   /** The reload took longer than `[reload] max_reload_secs`: a worker that goes on saying so is down. */
   readonly expired: boolean
+  /** Why a restarting worker cannot be reached: what it will be Disconnected for when its time is over. */
+  readonly absence?: { readonly reason: DownReason; readonly detail: string } | undefined
 }
 
 /** What was seen. */
@@ -28,6 +30,10 @@ export type Evidence = Data.TaggedEnum<{
   }
   /** A link is up whose worker has not yet proved itself, or has not answered its Health calls in time. */
   Unproven: { readonly at: number; readonly reason: DownReason; readonly detail: string }
+  /** Health was late, and there were signs of life: the worker is busy. */
+  Saturated: { readonly at: number }
+  /** A proved link asked for a new connection (GOAWAY NO_ERROR). */
+  Parted: { readonly at: number; readonly reason: DownReason; readonly detail: string }
   /** There is no link any more. */
   Lost: { readonly at: number; readonly reason: DownReason; readonly detail: string }
   /** The next dial is planned. */
@@ -37,6 +43,8 @@ export type Evidence = Data.TaggedEnum<{
   ReloadAnnounced: { readonly at: number; readonly etaMillis: number | undefined }
   ReadyAnnounced: {}
   ReloadTooLong: { readonly at: number; readonly detail: string }
+  /** A worker that said goodbye has not come back within the time of a hold. */
+  RestartTooLong: { readonly at: number }
   /** Somebody asked for a new link. */
   Redial: { readonly at: number }
   Stopped: { readonly at: number }
@@ -58,6 +66,14 @@ export const next = (
 ): Situation => {
   const { state } = now
   if (state._tag === "Disconnected" && state.reason === "Stopped") return now
+
+  /** It said goodbye, and the next link could not be proved: it restarts, perhaps. */
+  const restart = (at: number, reason: DownReason, detail: string): Situation => ({
+    announced: false,
+    expired: false,
+    absence: { reason, detail },
+    state: WorkerState.Reloading({ since: at, until: undefined, restarting: true })
+  })
 
   const down = (at: number, reason: DownReason, detail: string): Situation => {
     if (state._tag !== "Disconnected") {
@@ -84,7 +100,7 @@ export const next = (
       if (evidence.reloading) {
         if (now.expired) return now
         const until = etaMillis === undefined ? undefined : at + etaMillis
-        if (state._tag !== "Reloading") {
+        if (state._tag !== "Reloading" || state.restarting === true) {
           return { ...now, announced: false, state: WorkerState.Reloading({ since: at, until }) }
         }
         const known = until ?? state.until
@@ -95,15 +111,41 @@ export const next = (
         return state._tag === "Reloading" ? now : down(at, "Unhealthy", evidence.detail)
       }
       const pending = state._tag === "Reloading" && now.announced && (state.until === undefined || at < state.until)
-      if (pending || state._tag === "Connected") return now
-      return { state: WorkerState.Connected({ since: at }), announced: false, expired: false }
+      if (pending) return now
+      if (state._tag !== "Connected") {
+        return { state: WorkerState.Connected({ since: at }), announced: false, expired: false }
+      }
+      return state.renewing === true || state.saturatedSince !== undefined
+        ? { ...now, state: WorkerState.Connected({ since: state.since }) }
+        : now
     }
+    case "Saturated":
+      if (state._tag !== "Connected") return now
+      return state.renewing !== true && state.saturatedSince !== undefined
+        ? now
+        : { ...now, state: WorkerState.Connected({ since: state.since, saturatedSince: evidence.at }) }
+    case "Parted":
+      return state._tag === "Connected" && state.renewing !== true
+        ? { ...now, state: WorkerState.Connected({ since: state.since, renewing: true }) }
+        : next(now, Evidence.Lost(evidence), remedyOf)
     case "Unproven":
+      if (state._tag === "Connected" && state.renewing === true) {
+        return restart(evidence.at, evidence.reason, evidence.detail)
+      }
+      if (state._tag === "Reloading" && state.restarting === true) {
+        return { ...now, absence: { reason: evidence.reason, detail: evidence.detail } }
+      }
       // A link that is up and has once been proved stays Connected until it is lost.
       return state._tag === "Connected" || state._tag === "Reloading"
         ? now
         : down(evidence.at, evidence.reason, evidence.detail)
     case "Lost":
+      if (state._tag === "Connected" && state.renewing === true) {
+        return restart(evidence.at, evidence.reason, evidence.detail)
+      }
+      if (state._tag === "Reloading" && state.restarting === true) {
+        return { ...now, announced: false, absence: { reason: evidence.reason, detail: evidence.detail } }
+      }
       // The socket may vanish and return during a reload: the next worker's answer ends it.
       if (state._tag === "Reloading") return now.announced ? { ...now, announced: false } : now
       return down(evidence.at, evidence.reason, evidence.detail)
@@ -119,7 +161,7 @@ export const next = (
       return {
         announced: true,
         expired: false,
-        state: state._tag === "Reloading"
+        state: state._tag === "Reloading" && state.restarting !== true
           ? { ...state, until: until ?? state.until }
           : WorkerState.Reloading({ since: at, until })
       }
@@ -129,6 +171,10 @@ export const next = (
     case "ReloadTooLong":
       if (state._tag !== "Reloading") return now
       return { ...down(evidence.at, "ReloadTooLong", evidence.detail), announced: false, expired: true }
+    case "RestartTooLong": {
+      if (state._tag !== "Reloading" || state.restarting !== true || now.absence === undefined) return now
+      return down(evidence.at, now.absence.reason, now.absence.detail)
+    }
     case "Redial":
       if (state._tag === "Reloading") return now.announced ? { ...now, announced: false } : now
       return { ...now, state: WorkerState.Connecting({ since: evidence.at, attempt: 1 }) }

@@ -8,6 +8,8 @@ export interface StatusOptions {
   readonly remedyOf: (reason: DownReason) => string
   /** `[reload] max_reload_secs` in milliseconds. */
   readonly maxReloadMillis: number
+  /** How long a worker that said goodbye is waited for, in milliseconds. */
+  readonly maxRestartMillis: number
   /** The time at which the worker meant to be back has come. */
   readonly onExpectedBack: () => void
   /** Told first of each change. */
@@ -54,11 +56,19 @@ export const make = Effect.fnUntraced(
 
     /** A reload has an expected end, at which the worker is asked, and a longest duration. */
     const watchReload = (before: WorkerState, after: WorkerState): void => {
-      if (before._tag === "Reloading" && after._tag === "Reloading" && before.until === after.until) return
+      if (
+        before._tag === "Reloading" && after._tag === "Reloading" && before.until === after.until &&
+        before.restarting === after.restarting
+      ) return
       reloadClock?.interruptUnsafe()
       reloadClock = undefined
       if (after._tag !== "Reloading") return
       const now = wall()
+      if (after.restarting === true) {
+        const over = Effect.sync(() => apply(Evidence.RestartTooLong({ at: wall() })))
+        reloadClock = track(fork(Effect.andThen(Effect.sleep(options.maxRestartMillis), over)))
+        return
+      }
       const longest = Effect.andThen(
         Effect.sleep(Math.max(0, after.since + options.maxReloadMillis - now)),
         Effect.sync(() => {

@@ -19,12 +19,27 @@ export const reasonOf = (state: WorkerState): string | undefined => {
   }
 }
 
+/** What is the matter with a worker that is connected and saturated. */
+export const saturatedDetail = (since: string): string =>
+  `saturated since ${since}: its transport is alive while calls are open, but it has no thread left to answer Health`
+
+/** What the operator can do about it. */
+export const SATURATED_REMEDY =
+  "set [server] max_worker_streams below the worker's number of threads (a CY-LLM worker " +
+  "has 10): streams then wait in the sidecar's queue, where they can be seen, counted and sent elsewhere"
+
 /** A worker's status as flat text, for `sidecar.status`. Times are ISO 8601. */
 export const describe = (state: WorkerState): Record<string, string> => {
   const common = { worker_state: state._tag, worker_since: iso(state.since) }
   switch (state._tag) {
     case "Connected":
-      return common
+      return state.saturatedSince === undefined ? common : {
+        ...common,
+        worker_saturated_since: iso(state.saturatedSince),
+        worker_reason: "Saturated",
+        worker_detail: saturatedDetail(iso(state.saturatedSince)),
+        worker_remedy: SATURATED_REMEDY
+      }
     case "Connecting":
       return { ...common, worker_attempt: String(state.attempt) }
     case "Reloading":

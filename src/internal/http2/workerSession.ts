@@ -6,7 +6,7 @@ import * as Rpc from "../connection/workerRpc.ts"
 /** What a probe tells about a link. */
 export type Verdict = Data.TaggedEnum<{
   Answer: { readonly health: WorkerHealth }
-  /** No answer in time, but the link brought something else meanwhile: it is alive and busy. */
+  /** No answer in time, but a frame came meanwhile or the transport acknowledged a PING: it is alive and busy. */
   Saturated: { readonly openCalls: number }
   Failed: { readonly reason: "HealthTimeout" | "HealthFailed"; readonly detail: string }
   /** The last of `failure_threshold` failures in a row, and nothing was heard since the first of them. */
@@ -21,6 +21,8 @@ export interface SessionOptions {
   readonly intervalMillis: number
   readonly timeoutMillis: number
   readonly failureThreshold: number
+  /** Calls that the worker has open now, on older links to it, too. */
+  readonly openCalls: () => number
   /** Told synchronously, once per probe. */
   readonly onVerdict: (session: WorkerSession, verdict: Verdict) => void
 }
@@ -63,7 +65,12 @@ export const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.C
   const monotonic = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
   let inFlight: { counts: boolean; readonly done: Deferred.Deferred<Verdict> } | undefined
   let failures = 0
-  /** `timesHeard` as it was when the first probe of the present row of failures began. */
+  /** Signs of life that the transport gave when it was asked. */
+  let acknowledged = 0
+  /** One was asked for and has not come yet. */
+  let asking = false
+  const heardSoFar = (): number => link.timesHeard() + acknowledged
+  /** {@link heardSoFar} as it was when the first probe of the present row of failures began. */
   let heardBeforeRow = 0
   const nudged = Latch.makeUnsafe(false)
   let started = 0
@@ -79,10 +86,10 @@ export const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.C
       failures = 0
       return outcome
     }
-    const heard = link.timesHeard()
+    const heard = heardSoFar()
     if (outcome.reason === "HealthTimeout" && heard > heardBefore) {
       failures = 0
-      return Verdict.Saturated({ openCalls: link.openCalls() })
+      return Verdict.Saturated({ openCalls: options.openCalls() })
     }
     if (!counts) return outcome
     if (failures === 0) heardBeforeRow = heardBefore
@@ -90,10 +97,12 @@ export const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.C
     if (failures < options.failureThreshold) return outcome
     failures = 0
     return outcome.reason === "HealthTimeout" && heard > heardBeforeRow
-      ? Verdict.Saturated({ openCalls: link.openCalls() })
+      ? Verdict.Saturated({ openCalls: options.openCalls() })
       : Verdict.Hung({
         reason: outcome.reason,
-        detail: `${outcome.detail}, ${options.failureThreshold} times in a row`
+        detail: `${outcome.detail}, ${options.failureThreshold} times in a row${
+          asking ? ", and no acknowledgement of a PING" : ""
+        }`
       })
   }
 
@@ -116,6 +125,29 @@ export const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.C
     })
   )
 
+  /**
+   * The third witness, when Health was late, no frame came and calls are open: a sign of life of the transport. It is
+   * waited for as long as for Health; one that was asked for before and is overdue is not waited for again. Whenever it
+   * comes, it counts.
+   */
+  const ask = Effect.suspend(() => {
+    const { ping } = link
+    if (ping === undefined || asking || options.openCalls() === 0) return Effect.void
+    asking = true
+    const came = Latch.makeUnsafe(false)
+    // Asked twice, since the peer may answer one kind of question only.
+    return Effect.raceFirst(ping, Effect.andThen(Effect.sleep(options.timeoutMillis / 2), ping)).pipe(
+      Effect.andThen(Effect.sync(() => {
+        asking = false
+        acknowledged++
+        came.openUnsafe()
+      })),
+      Effect.forkIn(scope, { startImmediately: true }),
+      Effect.andThen(Effect.timeoutOption(came.await, options.timeoutMillis)),
+      Effect.asVoid
+    )
+  })
+
   const probe = (counts: boolean): Effect.Effect<Verdict> =>
     Effect.suspend(() => {
       if (session.closed) return Effect.succeed(Verdict.Closed())
@@ -125,8 +157,13 @@ export const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.C
       }
       const current = { counts, done: Deferred.makeUnsafe<Verdict>() }
       inFlight = current
-      const heardBefore = link.timesHeard()
+      const heardBefore = heardSoFar()
       return call.pipe(
+        Effect.tap((outcome) =>
+          outcome._tag === "Failed" && outcome.reason === "HealthTimeout" && heardSoFar() === heardBefore
+            ? ask
+            : Effect.void
+        ),
         Effect.onExit((exit) =>
           Effect.sync(() => {
             inFlight = undefined

@@ -69,6 +69,7 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
     usageLag: 0
   }
   let state: WorkerState["_tag"] = "Connecting"
+  let saturated = false
   const duration = Histogram.make(Bounds.requestDuration)
   const firstToken = Histogram.make(Bounds.timeToFirstToken)
   const interToken = Histogram.make(Bounds.interToken)
@@ -111,6 +112,7 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
     },
     workerState: (next) => {
       state = next._tag
+      saturated = next._tag === "Connected" && next.saturatedSince !== undefined
     },
     workerConnectionError: (fault) => {
       total.connectionErrors++
@@ -215,13 +217,18 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
     byLabel("counter", "sidecar_worker_faults_total", "Failed dials and broken links by cause.", "fault", faults.read),
     counter(
       "sidecar_worker_reconnects_total",
-      "Times the worker was connected again after it was lost.",
+      "Times the worker was connected again after it was lost or had asked for a new connection.",
       () => total.reconnects
     ),
     counter(
       "sidecar_worker_saturated_total",
-      "Health checks that timed out while streams made progress.",
+      "Health checks that timed out while frames or an acknowledged PING showed that the worker lives.",
       () => total.saturated
+    ),
+    gauge(
+      "sidecar_worker_saturated",
+      "1 while the worker is saturated: alive, and without a thread to answer Health.",
+      () => saturated ? 1 : 0
     ),
     gauge("sidecar_streams_held", "Streams that wait for the worker to come back.", () => total.held),
     gauge("sidecar_streams_queued", "Streams that wait for a place at the worker.", () => total.queued),

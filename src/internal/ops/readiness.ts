@@ -1,12 +1,13 @@
 import type { JournalCondition } from "../../services/UsageJournal.ts"
 import type { WorkerState } from "../../services/WorkerConnection.ts"
+import { SATURATED_REMEDY, saturatedDetail } from "../connection/workerStateWords.ts"
 
 /** The answer of `/readyz`. Times are ISO 8601 in UTC. */
 export interface Readiness {
   /** Whether a gateway may send streams here: the worker is connected and the sidecar does not drain. */
   readonly ready: boolean
   readonly status: "connecting" | "connected" | "reloading" | "disconnected"
-  /** Why it is not ready, as one stable word. */
+  /** Why it is not ready, as one stable word; `Saturated` is said of a worker that is ready. */
   readonly reason: string | null
   readonly detail: string | null
   /** What the operator can do. */
@@ -54,13 +55,21 @@ const why = (state: WorkerState, draining: boolean, publish: (text: string) => s
   }
   switch (state._tag) {
     case "Connected":
-      return { reason: null, detail: null, remedy: null }
+      return state.saturatedSince === undefined
+        ? { reason: null, detail: null, remedy: null }
+        : {
+          reason: "Saturated",
+          detail: saturatedDetail(new Date(state.saturatedSince).toISOString()),
+          remedy: SATURATED_REMEDY
+        }
     case "Connecting":
       return { reason: "Connecting", detail: `attempt ${state.attempt} to reach the worker`, remedy: null }
     case "Reloading":
       return {
         reason: "Reloading",
-        detail: "the worker loads a model; new streams are held until it is back",
+        detail: state.restarting === true
+          ? "the worker said goodbye and is not back yet; new streams are held until it is"
+          : "the worker loads a model; new streams are held until it is back",
         remedy: null
       }
     case "Disconnected":

@@ -16,8 +16,10 @@ import type {
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { first } from "../wire/metadata.ts"
 import { deadlineOf, isMissedDeadline, missedFrom } from "./deadline.ts"
+import { isDismissal, workerLost } from "./dismissal.ts"
 import type { FirstMessage } from "./firstMessage.ts"
 import { sendNotice } from "./holdNotice.ts"
+import { holdPatience } from "./holdPatience.ts"
 import { overdue } from "./overdue.ts"
 import type { Queued } from "./placeQueue.ts"
 import { ReaderWatch } from "./readerWatch.ts"
@@ -220,7 +222,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     const { connection, places, room } = this.#env
     const link = connection.link()
     if (link === undefined) {
-      const patience = this.#holdPatience()
+      const patience = holdPatience(this.tally.replays + this.#refusals > 0, this.#env)
       if (patience > 0) this.#hold(patience)
       else this.fail(workerUnavailable(connection))
       // Last, so that those who wait for the place come into the waiting room behind it.
@@ -230,14 +232,6 @@ export class ProxiedStream implements Watched, Waiting, Queued {
       this.#place = true
       this.#open(link)
     } else this.#enqueue()
-  }
-
-  #holdPatience(): number {
-    const { connection, holdMillis, holdOnDisconnectMillis } = this.#env
-    // What was accepted once is held until the worker is back, whatever its status is called meanwhile.
-    return connection.current()._tag === "Reloading" || this.tally.replays + this.#refusals > 0
-      ? holdMillis
-      : holdOnDisconnectMillis
   }
 
   #hold(patience: number): void {
@@ -373,14 +367,17 @@ export class ProxiedStream implements Watched, Waiting, Queued {
       if (end.reason === "status") this.#count.takeTrailers(end.status.metadata)
       return this.#miss()
     }
-    if (end.reason === "status") {
+    if (end.reason !== "status") {
+      this.#env.connection.suspect()
+      if (!opened) this.#tellOpening(end.reason === "refused" ? "ignored" : "failed", link)
+    } else {
       if (!opened) this.#tellOpening(end.status.code === Status.Code.INTERNAL ? "failed" : "ignored", link)
-      return this.#onWorkerStatus(end.status)
+      if (!isDismissal(end.status, link)) return this.#onWorkerStatus(end.status)
+      // It has said goodbye and ends what it has not finished: the same as if the link had broken.
+      this.#count.takeTrailers(end.status.metadata)
     }
-    this.#env.connection.suspect()
-    if (!opened) this.#tellOpening(end.reason === "refused" ? "ignored" : "failed", link)
     if (this.tally.ended) return this.#complete(Status.ok)
-    this.#sendAgain(end.reason)
+    this.#sendAgain(end)
   }
 
   #tellOpening(opening: Opening, link: WorkerLink | undefined): void {
@@ -404,12 +401,12 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     }
   }
 
-  /** The link broke: before the first token the stream is sent once more, now or when the worker is back. */
-  #sendAgain(reason: "transport" | "refused"): void {
-    const { holdMillis, metrics, room } = this.#env
+  /** The link broke, or its worker has stopped: before the first token the stream is sent once more, now or when the worker is back. */
+  #sendAgain({ reason, status }: CallEnd): void {
+    const { metrics, room } = this.#env
     const allowed = reason === "refused" ? this.#refusals < MAX_REFUSALS : this.tally.replays === 0
     if (this.delivered > 0 || !this.#log.replayable || !allowed) {
-      return this.fail(new E.WorkerLost({ delivered: this.delivered, retryAfterMillis: this.#retryAfter() }))
+      return this.fail(workerLost(this.delivered, this.#retryAfter(), reason, status))
     }
     if (reason === "refused") this.#refusals++
     else {
@@ -418,11 +415,11 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     }
     this.#log.rewind()
     // By way of the waiting room, whose pause gives the status time to learn that the link is gone.
-    this.#wait("held", holdMillis)
+    this.#wait("held", holdPatience(this.tally.replays + this.#refusals > 0, this.#env))
     this.#heldBytes = this.#log.bytes
     if (!room.enter(this, "after a pause")) {
       this.#phase = "new"
-      this.fail(new E.WorkerLost({ delivered: 0, retryAfterMillis: this.#retryAfter() }))
+      this.fail(workerLost(0, this.#retryAfter(), reason, status))
     }
     this.#givePlaceBack()
   }

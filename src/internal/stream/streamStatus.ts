@@ -1,5 +1,5 @@
 import * as Status from "../../services/Status.ts"
-import type { StreamError } from "../../services/StreamError.ts"
+import type { StreamError, WorkerLost } from "../../services/StreamError.ts"
 import type { Outcome } from "../../services/UsageRecord.ts"
 import { type Metadata, noMetadata, type Status as GrpcStatus } from "../../services/Wire.ts"
 import { Writer } from "../wire/protobuf.ts"
@@ -44,16 +44,14 @@ const broken = (code: number, message: string, reason: string, delivered: number
   Status.make(code, message, { "cy-reason": reason, "cy-chunks-delivered": String(delivered), ...extra })
 
 /** What the gateway's user has seen must not be asked for again; before the first token it may. */
-const lost = (delivered: number, retryAfterMillis: number): GrpcStatus => {
-  const message = `Worker connection lost after ${counted(delivered, "token")}`
-  if (delivered > 0) {
-    return broken(Code.UNAVAILABLE, message, "worker_lost", delivered, { "cy-safe-to-retry": "false" })
-  }
-  const status = refusal(Code.UNAVAILABLE, message, "worker_lost", retryAfterMillis)
-  return {
-    ...status,
-    metadata: { ...status.metadata, "cy-chunks-delivered": "0", "cy-safe-to-retry": "true" }
-  }
+const lost = ({ delivered, retryAfterMillis, status }: WorkerLost): GrpcStatus => {
+  const code = status?.code ?? Code.UNAVAILABLE
+  const message = status?.message ?? `Worker connection lost after ${counted(delivered, "token")}`
+  const told = delivered > 0
+    ? broken(code, message, "worker_lost", delivered, { "cy-safe-to-retry": "false" })
+    : refusal(code, message, "worker_lost", retryAfterMillis)
+  const counts: Metadata = delivered > 0 ? noMetadata : { "cy-chunks-delivered": "0", "cy-safe-to-retry": "true" }
+  return { ...told, metadata: { ...status?.metadata, ...told.metadata, ...counts } }
 }
 
 /** The status a gateway sees for an end that the sidecar decided. */
@@ -140,7 +138,7 @@ export const statusOf = (error: StreamError): GrpcStatus => {
     case "GatewayGone":
       return Status.make(Code.CANCELLED, "Cancelled by the gateway", { "cy-reason": "cancelled" })
     case "WorkerLost":
-      return lost(error.delivered, error.retryAfterMillis)
+      return lost(error)
     case "Truncated":
       return broken(
         Code.DATA_LOSS,

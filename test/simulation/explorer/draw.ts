@@ -43,6 +43,11 @@ const faults: readonly [Fault, ...ReadonlyArray<Fault>] = [
   () => [[0, Action.BreakLinks()]],
   () => [[0, Action.ResetStreams()]],
   () => [[0, Action.GoAway()]],
+  (chance) => {
+    const seconds = chance.skewed(100, 30_000) / 1000
+    return [[0, Action.Stop({ seconds })], [outage(chance), Action.ComeBack()]]
+  },
+  (chance) => [[0, Action.Renew({ seconds: chance.skewed(100, 60_000) / 1000 })]],
   () => [[0, Action.Replace()]],
   (chance) =>
     Array.from({ length: chance.int(3, 12) }, (_, n) => [n * chance.int(50, 2500), Action.BreakLinks()] as const),

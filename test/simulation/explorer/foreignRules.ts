@@ -40,7 +40,8 @@ export const all: ReadonlyArray<StreamRule> = [
     if (reason !== undefined && reason !== "draining") return reason
     if (reason === "draining" || status.code === Status.Code.UNAVAILABLE) {
       const broken = last(call)?.seen.end?.fate
-      return reason === "draining" || broken === "broken" || broken === undefined ? undefined : "UNAVAILABLE"
+      const lost = broken === "broken" || broken === "dismissed" || broken === undefined
+      return reason === "draining" || lost ? undefined : "UNAVAILABLE"
     }
     if (status.code !== own.code || status.message !== own.message) return `${status.code} ${status.message}`
     const { tokens } = read(call)

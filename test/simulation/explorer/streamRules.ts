@@ -25,6 +25,9 @@ const { Code } = Status
 /** The machine may stall between two steps: what must be at once may come so much later. Milliseconds. */
 export const SLACK = 250
 
+/** Goodbye is GOAWAY NO_ERROR, with a new worker behind it or not. */
+const FAREWELL = "a worker that says goodbye never costs a stream more than one that is killed"
+
 const NOTICE = "[模型加载]"
 /** What loads a model says while it loads, besides the notices of the script. */
 const LOADING = "[模型加载] 正在加载模型...\n"
@@ -190,7 +193,8 @@ const unjustified = (call: CallEvidence, evidence: Evidence, reason: string): st
       const tight = settings.reload.max_held_streams < evidence.calls.length ||
         settings.reload.max_held_bytes < 10_000_000
       // A link that is gone refuses a stream unseen; it waits for the next one, if there is room.
-      if (attempt === undefined || attempt.seen.end?.fate !== "broken") {
+      const fate = attempt?.seen.end?.fate
+      if (attempt === undefined || (fate !== "broken" && fate !== "dismissed")) {
         return tight
           ? undefined
           : "it was not at a worker"
@@ -216,6 +220,29 @@ const unjustified = (call: CallEvidence, evidence: Evidence, reason: string): st
     default:
       return `an unknown reason`
   }
+}
+
+/**
+ * Whether a stream was refused at `at` for want of a worker although the last thing that happened was that a worker which
+ * had been connected said goodbye: it may be back within the time of a hold.
+ */
+const refusedAfterGoodbye = (at: number, { events, history, settings }: Evidence): string | undefined => {
+  const said = events.findLastIndex((event) => event.what === "said GOAWAY" && event.at <= at)
+  const goodbye = events[said]?.at
+  if (goodbye === undefined || at - goodbye >= settings.reload.hold_timeout_secs * 1000) return undefined
+  const before = history.findLast((change) => change.at < goodbye)?.state
+  if (before?._tag !== "Connected") return undefined
+  // From then on nobody has done anything else to it, it was not proved again, and it did not say itself that it is away.
+  const other = events.slice(said + 1).some((event) =>
+    event.at <= at && (event.who === "timeline" || event.who === "test" && event.what !== "status")
+  )
+  const news = history.some(({ at: changed, state }) =>
+    changed >= goodbye && changed <= at &&
+    (state._tag === "Connected" ? state.renewing !== true : state._tag === "Reloading"
+      ? state.restarting !== true
+      : state._tag === "Disconnected" && state.reason === "Unhealthy")
+  )
+  return other || news ? undefined : `refused ${at - goodbye} ms after the goodbye`
 }
 
 /** What must hold for a call of any method. */
@@ -376,6 +403,20 @@ export const all: ReadonlyArray<StreamRule> = [
       return `${tokens.length} tokens, and safe to retry`
     }
     return (metadata["grpc-retry-pushback-ms"] === undefined) === tokens.length > 0 ? undefined : "the retry hint"
+  }),
+
+  rule(FAREWELL, (call, evidence) => {
+    const reason = reasonOf(call)
+    const attempt = last(call)
+    if (reason === "worker_disconnected" && call.attempts.length === 0) {
+      return refusedAfterGoodbye(overAt(call), evidence)
+    }
+    if (attempt?.seen.end?.fate !== "dismissed" || call.seen.status === undefined) return undefined
+    // What a kill does: the end counts when end_of_stream was there, a stream without a token is sent again, and one
+    // with tokens is told how many of them it has.
+    const { code } = call.seen.status
+    if (read(call).ended) return code === Code.OK ? undefined : `${code} after end_of_stream`
+    return code === Code.UNAVAILABLE && reason === undefined ? "the worker's goodbye without a reason" : undefined
   }),
 
   rule("a refusal says when to come back", (call) => {

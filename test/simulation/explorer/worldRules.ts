@@ -1,3 +1,4 @@
+import type { WorkerState } from "../../../src/index.ts"
 import type { Evidence, Played } from "./play.ts"
 import type { Broken } from "./rules.ts"
 import { mayBeUnseen, SLACK } from "./streamRules.ts"
@@ -47,20 +48,47 @@ export const all: ReadonlyArray<WorldRule> = [
     ({ history }) =>
       history.flatMap(({ state }, n) => {
         const before = history[n - 1]?.state
-        return before?._tag === "Reloading" && state._tag === "Disconnected" && state.reason !== "ReloadTooLong"
+        return before?._tag === "Reloading" && before.restarting !== true && state._tag === "Disconnected" &&
+            state.reason !== "ReloadTooLong"
           ? [`Reloading became Disconnected (${state.reason})`]
           : []
       })
   ),
 
-  rule("no reload is longer than max_reload_secs", ({ history, settings }) =>
-    history.flatMap(({ at, state }, n) => {
-      if (state._tag !== "Reloading") return []
-      const end = history.slice(n).find((later) => later.state._tag !== "Reloading")?.at
-      const begin = history.slice(0, n + 1).findLast((_, m) => history[m - 1]?.state._tag !== "Reloading")?.at ?? at
-      const lasted = (end ?? begin) - begin
-      return lasted > settings.reload.max_reload_secs * 1000 + SLACK ? [`${lasted} ms`] : []
-    })),
+  rule("a saturated worker that acknowledges is never cut", ({ calls, events, foreign, history, settings }) => {
+    const { check_interval_secs, check_timeout_secs, failure_threshold } = settings.health
+    const row = failure_threshold * Math.max(check_interval_secs, 2 * check_timeout_secs) * 1000 + SLACK
+    const attempts = [...calls, ...foreign].flatMap((call) => call.attempts)
+    return history.flatMap(({ at, state }) => {
+      if (state._tag !== "Disconnected" || state.reason !== "HealthTimeout") return []
+      // On the link that was cut, and open for as long as its health was looked at.
+      const cut = attempts.filter(({ seen }) =>
+        seen.end?.fate === "broken" && seen.end.at === at && seen.arrivedAt <= at - row
+      )
+      const actions = events.filter(({ who }) => who === "timeline")
+      const stood = actions.some((action, n) => {
+        if (action.what !== "hang" || action.at > at) return false
+        const on = actions.slice(n).find(({ what }) => what === "wake" || what === "come back" || what === "replace")
+        return on === undefined || on.at >= at - row
+      })
+      return cut.length === 0 || stood ? [] : [`${cut.length} calls were cut at ${at} ms`]
+    })
+  }),
+
+  rule("no reload is longer than max_reload_secs, and no worker that said goodbye is waited for longer than a hold", (
+    { history, settings }
+  ) => {
+    const { hold_on_disconnect_secs, hold_timeout_secs, max_reload_secs } = settings.reload
+    const kind = (state: WorkerState | undefined): string | undefined =>
+      state?._tag !== "Reloading" ? undefined : state.restarting === true ? "restarting" : "reloading"
+    return history.flatMap(({ at, state }, n) => {
+      const mine = kind(state)
+      if (mine === undefined || kind(history[n - 1]?.state) === mine) return []
+      const end = history.slice(n).find((later) => kind(later.state) !== mine)?.at ?? at
+      const limit = mine === "reloading" ? max_reload_secs : Math.max(hold_on_disconnect_secs, hold_timeout_secs)
+      return end - at > limit * 1000 + SLACK ? [`${mine} for ${end - at} ms`] : []
+    })
+  }),
 
   rule(
     "no more is held, queued or in flight than the limits say",
@@ -116,7 +144,7 @@ export const all: ReadonlyArray<WorldRule> = [
       const causes = [
         ...events.flatMap(({ at, detail, what, who }) => {
           const words = who === "timeline" ? `${what} ${detail}` : what
-          return /come back|send GOAWAY|replace|vanish|be gone|unreachable|reconnect|announce ready/.test(words)
+          return /come back|GOAWAY|replace|vanish|be gone|unreachable|reconnect|announce ready/.test(words)
             ? [at]
             : []
         }),
