@@ -79,7 +79,7 @@ export const render = (payload: Payload, now: number): string => {
     ],
     ["requests", requests(payload)],
     ["tokens", String(number(payload, "tokens"))],
-    ["usage", payload.usage_waiting === undefined ? "" : `${payload.usage_waiting} records wait to be reported`],
+    ["usage", payload.usage_waiting === undefined ? "" : `${payload.usage_waiting} records wait in the journal`],
     ["gRPC", known(payload.bind_addr)],
     ["metrics", known(payload.metrics_addr) === "" ? "" : `http://${reachable(known(payload.metrics_addr))}/metrics`],
     ["socket", payload.worker_uds ?? ""]
@@ -90,10 +90,23 @@ export const render = (payload: Payload, now: number): string => {
     .join("\n")
 }
 
+/** Values that are text whatever they look like. */
+const texts: ReadonlySet<string> = new Set(["version", "worker_detail", "worker_remedy"])
+
+/** On the wire all values are text (`map<string, string>`); programs are given numbers as numbers. */
+const asJson = (payload: Payload): string =>
+  JSON.stringify(
+    payload,
+    (key, value: unknown) =>
+      typeof value === "string" && !texts.has(key) && /^-?\d+(?:\.\d+)?(?:e[+-]?\d+)?$/.test(value)
+        ? Number(value)
+        : value
+  )
+
 const once = (peer: Peer, json: boolean) =>
   Effect.gen(function*() {
     const payload = yield* ask(peer)
-    yield* printLine(json ? JSON.stringify(payload) : render(payload, yield* Clock.currentTimeMillis))
+    yield* printLine(json ? asJson(payload) : render(payload, yield* Clock.currentTimeMillis))
     return payload
   })
 
@@ -104,7 +117,7 @@ const watch = (peer: Peer, json: boolean) =>
         Effect.succeed(json ? JSON.stringify({ status: "error", message: error.message }) : error.message),
       onSuccess: (payload) =>
         json
-          ? Effect.succeed(JSON.stringify(payload))
+          ? Effect.succeed(asJson(payload))
           : Effect.map(Clock.currentTimeMillis, (now) => render(payload, now))
     }),
     Effect.flatMap((text) => print(!json && process.stdout.isTTY ? `${CLEAR_SCREEN}${text}\n` : `${text}\n`)),

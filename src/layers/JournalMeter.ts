@@ -8,7 +8,7 @@ import { mostTokens, tokensOf, UsageMeter, type UsageTally } from "../services/U
 
 /** How often counts go to the journal: 250 ms later they are there, with the 10 ms that a commit waits for company. */
 const checkpointMillis = 240
-/** How often the sums go to the metrics while something happens. */
+/** How often the sums go to the metrics, and the journal is looked at, when nobody asks. */
 const balanceInterval = "5 seconds"
 
 /** So much of a worker's words is logged. Characters. */
@@ -78,6 +78,7 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Lay
       metrics.usageTokens("acknowledged", balance.acknowledged.tokens)
       metrics.usageTokens("set_aside", balance.setAside.tokens)
     })
+    yield* metrics.beforeReading(report)
     yield* report.pipe(
       Effect.andThen(Effect.sleep(balanceInterval)),
       Effect.forever,

@@ -1,11 +1,15 @@
-import { Context, Effect, Layer } from "effect"
+import { Clock, Context, Effect, Layer } from "effect"
 import * as Histogram from "../internal/metrics/histogram.ts"
 import { gauge, type MetricFamily } from "../internal/metrics/metricFamily.ts"
 import * as Figures from "../internal/metrics/metricFigures.ts"
 import * as NodeFigures from "../internal/metrics/nodeFamilies.ts"
+import { monotonicMillis } from "../internal/monotonic.ts"
 import { version } from "../internal/version.ts"
-import { MetricReadings } from "../services/MetricReadings.ts"
+import { MetricReadings, type Reading } from "../services/MetricReadings.ts"
 import { Metrics } from "../services/Metrics.ts"
+
+/** A reader waits no longer than this for figures that come from elsewhere (a disk that hangs). */
+const freshnessLimit = "100 millis"
 
 /**
  * `Metrics` written in the Prometheus text format by prom-client, on a registry of its own: two sidecars fit into one
@@ -16,20 +20,30 @@ export const layer: Layer.Layer<Metrics | MetricReadings> = Layer.effectContext(
     Effect.sync(NodeFigures.open),
     (figures) => Effect.sync(figures.close)
   )
-  const { families, recorder } = Figures.make()
+  const { families, recorder } = Figures.make(monotonicMillis(yield* Clock.Clock))
   const registry = yield* Effect.cached(Effect.uninterruptible(Effect.promise(async () => {
     const { registryOf } = await import("../internal/metrics/promRegistry.ts")
     return registryOf([...families, buildInfo, ...node.families])
   })))
+  const refreshers = new Set<Effect.Effect<void>>()
+  const refreshed = Effect.suspend(() => Effect.forEach(refreshers, (refresh) => refresh, { discard: true })).pipe(
+    Effect.timeoutOption(freshnessLimit),
+    Effect.asVoid
+  )
   const metrics = Metrics.of({
     ...recorder,
-    scrape: Effect.flatMap(registry, (all) =>
+    beforeReading: (refresh) =>
+      Effect.asVoid(Effect.acquireRelease(
+        Effect.sync(() => refreshers.add(refresh)),
+        () => Effect.sync(() => refreshers.delete(refresh))
+      )),
+    scrape: Effect.flatMap(Effect.andThen(refreshed, registry), (all) =>
       Effect.map(
         // A collect hook of ours is synchronous arithmetic: a rejection would be a defect.
         Effect.promise(() => all.metrics()),
         (body) => ({ contentType: all.contentType, body })
       )),
-    figures: Effect.sync(() => Object.fromEntries(families.flatMap(sums)))
+    figures: Effect.andThen(refreshed, Effect.sync(() => Object.fromEntries(families.flatMap(sums))))
   })
   const readings = MetricReadings.of({
     distribution: (name) => {
@@ -50,7 +64,14 @@ const buildInfo: MetricFamily = {
   read: () => [{ labels: { version, node: process.versions.node, platform: process.platform }, value: 1 }]
 }
 
+const labelled = (name: string, labels: Reading["labels"] = {}): string => {
+  const pairs = Object.entries(labels).map(([label, value]) => `${label}=${JSON.stringify(String(value))}`)
+  return pairs.length === 0 ? name : `${name}{${pairs.join(",")}}`
+}
+
+/** What counts events by label is summed; the series of a gauge are places, whose sum says nothing. */
 const sums = (family: MetricFamily): ReadonlyArray<readonly [string, number]> => {
+  if (family.type === "gauge") return family.read().map(({ labels, value }) => [labelled(family.name, labels), value])
   if (family.type !== "histogram") {
     return [[family.name, family.read().reduce((total, { value }) => total + value, 0)]]
   }

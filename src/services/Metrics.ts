@@ -1,4 +1,4 @@
-import { Context, type Effect } from "effect"
+import { Context, type Effect, type Scope } from "effect"
 import type { LimitName } from "./Limits.ts"
 import type { Outcome } from "./UsageRecord.ts"
 import type { WorkerState } from "./WorkerConnection.ts"
@@ -60,10 +60,18 @@ export class Metrics extends Context.Service<Metrics, {
   /** Age of the oldest record that waits, in seconds. */
   readonly usageLag: (seconds: number) => void
   readonly journalError: (operation: string) => void
+  /**
+   * Brings figures up to date whenever somebody is about to read them, as long as the scope is open. A reader waits for it
+   * a tenth of a second at most, then reads what is there.
+   */
+  readonly beforeReading: (refresh: Effect.Effect<void>) => Effect.Effect<void, never, Scope.Scope>
   /** Streams in flight. */
   readonly activeStreams: () => number
   /** The exposition text and its content type. */
   readonly scrape: Effect.Effect<{ readonly contentType: string; readonly body: string }>
-  /** One figure by its metric name (summed over labels), for `sidecar.status` and the status page. */
+  /**
+   * One figure by its metric name, for `sidecar.status`, Health and the status page: counters summed over their labels,
+   * gauges with labels one by one (`sidecar_usage_tokens{state="waiting"}`).
+   */
   readonly figures: Effect.Effect<Readonly<Record<string, number>>>
 }>()("cy-llm-sidecar/Metrics") {}

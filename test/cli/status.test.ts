@@ -41,7 +41,18 @@ describe("sidecar status", () => {
     expect(people.stdout).toMatch(/^remedy +\S/m)
     expect(people.code).toBe(1)
     const programs = await run(["status", "--json", "--addr", address])
-    expect(JSON.parse(programs.stdout)).toMatchObject({ status: "ok", worker_reason: "SocketMissing" })
+    expect(JSON.parse(programs.stdout)).toMatchObject({
+      status: "ok",
+      worker_reason: "SocketMissing",
+      streams_in_flight: 0,
+      tokens: 0,
+      usage_waiting: 0,
+      "sidecar_usage_tokens{state=\"delivered\"}": 0,
+      "sidecar_worker_status{state=\"disconnected\"}": 1,
+      "sidecar_worker_status{state=\"connected\"}": 0
+    })
+    expect(Object.keys(JSON.parse(programs.stdout))).not.toContain("sidecar_usage_tokens")
+    expect(typeof JSON.parse(programs.stdout).version).toBe("string")
     expect(programs.code).toBe(1)
   })
 

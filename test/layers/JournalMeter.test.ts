@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Logger } from "effect"
+import { Effect, Fiber, Layer, Logger } from "effect"
 import { TestClock } from "effect/testing"
 import * as JournalMeter from "../../src/layers/JournalMeter.ts"
 import * as MemoryJournal from "../../src/layers/MemoryJournal.ts"
+import * as PromMetrics from "../../src/layers/PromMetrics.ts"
+import { Metrics } from "../../src/services/Metrics.ts"
 import { UsageJournal } from "../../src/services/UsageJournal.ts"
 import { UsageMeter, type UsageTally } from "../../src/services/UsageMeter.ts"
 import { configLayer, figuresLayer, identity, UsageFigures } from "../suites/usageSupport.ts"
@@ -108,4 +110,25 @@ describe("JournalMeter", () => {
       assert.strictEqual(lines.length, 1)
       assert.match(lines[0]!, /^Warn: metering: the worker said cy-completion-tokens: "9{15}", which is no count/)
     }).pipe(Effect.provide(layer)))
+
+  it.effect("has the sums of this moment for whoever reads the metrics, and keeps nobody waiting for a disk", () =>
+    Effect.gen(function*() {
+      const meter = yield* UsageMeter
+      const metrics = yield* Metrics
+      const waiting = Effect.map(metrics.figures, (figures) => figures[`sidecar_usage_tokens{state="waiting"}`])
+      assert.strictEqual(yield* waiting, 0)
+      yield* meter.close(Object.assign(meter.open(), { chunks: 5 }), { outcome: "completed", grpcStatus: 0 })
+      assert.strictEqual(yield* waiting, 5)
+      assert.include((yield* metrics.scrape).body, `sidecar_usage_tokens{state="waiting"} 5`)
+      yield* metrics.beforeReading(Effect.never)
+      const read = yield* Effect.forkChild(waiting, { startImmediately: true })
+      yield* TestClock.adjust("100 millis")
+      assert.strictEqual(yield* Fiber.join(read), 5)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(JournalMeter.layer.pipe(
+        Layer.provideMerge(MemoryJournal.layer),
+        Layer.provideMerge(Layer.merge(PromMetrics.layer, configLayer({ billing_endpoint: "http://billing.test" })))
+      ))
+    ))
 })

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Exit, Layer, Scope } from "effect"
+import { TestClock } from "effect/testing"
 import * as Prom from "prom-client"
 import { expect } from "vitest"
 import * as PromMetrics from "../../src/layers/PromMetrics.ts"
@@ -141,13 +142,44 @@ describe("PromMetrics", () => {
   it.effect("names at most 100 models, then counts the rest as other", () =>
     Effect.gen(function*() {
       const metrics = yield* Metrics
-      for (let model = 0; model < 150; model++) metrics.modelTokens(`m${model}`).add(2)
-      metrics.modelTokens("m0").add(3)
+      metrics.modelTokens("m0").add(5)
+      for (let model = 1; model < 150; model++) metrics.modelTokens(`m${model}`).add(2)
       metrics.modelTokens("x".repeat(10_000)).add(1)
       const models = seriesOf(yield* scraped, "sidecar_model_tokens_total")
       assert.strictEqual(models.size, 101)
       assert.strictEqual(models.get("sidecar_model_tokens_total{model_id=\"m0\"}"), 5)
       assert.strictEqual(models.get("sidecar_model_tokens_total{model_id=\"other\"}"), 101)
+    }).pipe(Effect.provide(PromMetrics.layer)))
+
+  it.effect("gives a model with tokens the place of one with the fewest, and no token twice", () =>
+    Effect.gen(function*() {
+      const metrics = yield* Metrics
+      const real = metrics.modelTokens("real")
+      real.add(50)
+      const running = metrics.modelTokens("junk0")
+      running.add(1)
+      for (let model = 1; model < 100; model++) metrics.modelTokens(`junk${model}`).add(1)
+      metrics.modelTokens("new").add(7)
+      // It lost its place while its stream ran, and comes back in the place of another.
+      running.add(3)
+      const named = Effect.map(scraped, (series) => {
+        const models = seriesOf(series, "sidecar_model_tokens_total")
+        return (name: string) => models.get(`sidecar_model_tokens_total{model_id="${name}"}`)
+      })
+      const models = yield* named
+      assert.deepStrictEqual(["real", "new", "junk0", "other"].map(models), [50, 7, 3, 3])
+      // A storm of invented names: few of them become series, and none takes the place of a model with tokens.
+      for (let model = 0; model < 1000; model++) metrics.modelTokens(`storm${model}`).add(1)
+      const after = yield* named
+      assert.deepStrictEqual(["real", "new"].map(after), [50, 7])
+      assert.deepStrictEqual([after("storm28"), after("storm999")], [1, undefined])
+      assert.strictEqual((yield* metrics.figures)["sidecar_tokens_processed_total"], 50 + 100 + 7 + 3 + 1000)
+      // Places come free with time: of those that nobody asks for, whatever they once had.
+      yield* TestClock.adjust("61 minutes")
+      real.add(1)
+      for (let model = 0; model < 20; model++) metrics.modelTokens(`later${model}`).add(1)
+      assert.strictEqual((yield* named)("later19"), 1)
+      assert.strictEqual((yield* metrics.figures)["sidecar_tokens_processed_total"], 50 + 100 + 7 + 3 + 1000 + 21)
     }).pipe(Effect.provide(PromMetrics.layer)))
 
   it.effect("gives no place among the models to a name that never had a token", () =>
@@ -221,7 +253,10 @@ describe("PromMetrics", () => {
       assert.strictEqual(figures["sidecar_time_to_first_token_seconds_count"], 2)
       assert.strictEqual(figures["sidecar_time_to_first_token_seconds_sum"], 2)
       assert.strictEqual(figures["sidecar_streams_held"], 2)
-      assert.strictEqual(figures["sidecar_usage_records"], 6)
+      // Places, whose sum says nothing.
+      assert.notProperty(figures, "sidecar_usage_records")
+      assert.strictEqual(figures["sidecar_usage_records{state=\"waiting\"}"], 5)
+      assert.strictEqual(figures["sidecar_worker_status{state=\"connected\"}"], 0)
     }).pipe(Effect.provide(PromMetrics.layer)))
 
   it.effect("moves each of the other figures by its own method only", () =>
@@ -242,7 +277,7 @@ describe("PromMetrics", () => {
         [() => metrics.opsLimited("pipelined"), "sidecar_ops_limits_total", 1],
         [() => metrics.streamOverhead(0.001), "sidecar_stream_overhead_seconds_count", 1],
         [() => metrics.cancelPropagated(0.001), "sidecar_cancel_propagation_seconds_count", 1],
-        [() => metrics.usageTokens("delivered", 12), "sidecar_usage_tokens", 12],
+        [() => metrics.usageTokens("delivered", 12), "sidecar_usage_tokens{state=\"delivered\"}", 12],
         [() => metrics.usageReport("acknowledged"), "sidecar_usage_reports_total", 1],
         [() => metrics.usageSuspect("large_chunk"), "sidecar_usage_suspect_total", 1],
         [() => metrics.usageLag(4.5), "sidecar_usage_lag_seconds", 4.5],

@@ -61,6 +61,7 @@ export const figuresLayer: Layer.Layer<Metrics | UsageFigures> = Layer.effectCon
       figures.lag = seconds
     },
     journalError: (operation) => bump(figures.journalErrors, operation),
+    beforeReading: () => Effect.void,
     activeStreams: () => 0,
     scrape: Effect.succeed({ contentType: "text/plain", body: "" }),
     figures: Effect.succeed({})

@@ -69,6 +69,7 @@ const metrics = Layer.effect(
       usageReport: nothing,
       usageLag: nothing,
       journalError: nothing,
+      beforeReading: () => Effect.void,
       activeStreams: () => 0,
       scrape: Effect.succeed({ contentType: "text/plain", body: "" }),
       figures: Effect.succeed({})

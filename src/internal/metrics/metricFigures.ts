@@ -10,7 +10,7 @@ import * as Bounds from "./metricBounds.ts"
 import { byLabel, counter, gauge, histogram, type MetricFamily } from "./metricFamily.ts"
 
 /** The part of the `Metrics` service that records. */
-export type Recorder = Omit<Metrics["Service"], "scrape" | "figures">
+export type Recorder = Omit<Metrics["Service"], "scrape" | "figures" | "beforeReading">
 
 /** Models with a label of their own in `sidecar_model_tokens_total`; the tokens of all others are "other". */
 const maxModels = 100
@@ -47,8 +47,12 @@ const circuitNumber = { closed: 0, half_open: 1, open: 2 }
 /**
  * The figures of one sidecar: plain fields that the recorder adds to, and the families that read them at a scrape. Every
  * method that a token or a stream calls is arithmetic on these fields.
+ *
+ * @param now monotonic milliseconds
  */
-export const make = (): { readonly recorder: Recorder; readonly families: ReadonlyArray<MetricFamily> } => {
+export const make = (
+  now: () => number
+): { readonly recorder: Recorder; readonly families: ReadonlyArray<MetricFamily> } => {
   const total = {
     started: 0,
     success: 0,
@@ -76,7 +80,7 @@ export const make = (): { readonly recorder: Recorder; readonly families: Readon
   const overhead = Histogram.make(Bounds.streamOverhead)
   const cancel = Histogram.make(Bounds.cancelPropagation)
   const handled = handledCounter()
-  const models = modelCounter(maxModels)
+  const models = modelCounter(maxModels, now)
   const outcomes = wordCounter(Outcome.literals)
   const calls = wordCounter(["own", "carried", "silent"])
   const limits = wordCounter(LimitName.literals)

@@ -59,6 +59,7 @@ const commands = (options: ControlOptions): Readonly<Record<string, Command>> =>
           draining: String(proxy.draining()),
           streams_in_flight: String(proxy.inFlight()),
           streams_held: String(figures.sidecar_streams_held ?? 0),
+          usage_waiting: String(figures[`sidecar_usage_records{state="waiting"}`] ?? 0),
           tokens: String(figures.sidecar_tokens_processed_total ?? 0),
           bind_addr: listOf(config.server.bind_addr),
           worker_uds: config.server.worker_uds,
