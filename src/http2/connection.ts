@@ -272,7 +272,9 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
     this.#close({ code: ErrorCode.PROTOCOL_ERROR, by: "us", detail: `the peer does not speak HTTP/2 (${what})` })
   }
 
-  #goaway(last: number, code: number, debug: string): void {
+  #goaway(lastTaken: number, code: number, debug: string): void {
+    // It must not rise (§6.8), whatever was refused since.
+    const last = Math.min(lastTaken, this.lastTaken)
     const text = encoder.encode(debug).subarray(0, DEBUG_BYTES)
     this.output.head(8 + text.length, FrameType.GOAWAY, Flag.NONE, 0)
     this.output.append(words(last, code))

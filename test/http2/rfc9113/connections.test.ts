@@ -294,6 +294,18 @@ describe("RFC 9113 §6.8 GOAWAY", () => {
     assert.isTrue(endpoint.ended)
   })
 
+  it("its last identifier never rises, were later streams refused in between", () => {
+    const endpoint = server()
+    endpoint.receive(request(1))
+    endpoint.connection.goAway()
+    endpoint.receive(concat(request(3), priority(0)))
+    assert.deepStrictEqual(endpoint.said(), [
+      "GOAWAY 1 NO_ERROR",
+      "RST_STREAM 3 REFUSED_STREAM",
+      "GOAWAY 1 PROTOCOL_ERROR"
+    ])
+  })
+
   it("a server does not wait for ever for the round trip", () => {
     const endpoint = server()
     endpoint.connection.drain()

@@ -30,7 +30,8 @@ export class Observer {
   /** The octets that come are frames no more: nothing can be said about the rest. */
   #blind = false
   readonly #streams = new Map<number, StreamState>()
-  #highest = 0
+  /** The highest stream that a client has opened. */
+  highest = 0
   #window = DEFAULT_WINDOW
   #initial = DEFAULT_WINDOW
   #maxStreams = Number.POSITIVE_INFINITY
@@ -61,6 +62,11 @@ export class Observer {
     const { frames, rest } = readFrames(all)
     this.#in = rest as Uint8Array<ArrayBuffer>
     for (const frame of frames) this.#came(frame)
+    // DATA may be taken before all of its padding has come.
+    if (rest.length > 9 && rest[3] === 0 && ((rest[4] ?? 0) & END_STREAM) !== 0) {
+      const stream = this.#streams.get(read32(rest, 5) & 0x7fffffff)
+      if (stream !== undefined) stream.endCame = true
+    }
   }
 
   /** Octets were said by the endpoint. */
@@ -184,8 +190,8 @@ export class Observer {
   #headers(id: number, flags: number, payload: Uint8Array): void {
     let stream = this.#streams.get(id)
     if (stream === undefined) {
-      this.#must(this.#role === "client" && (id & 1) === 1 && id > this.#highest, `HEADERS open stream ${id}`)
-      this.#highest = id
+      this.#must(this.#role === "client" && (id & 1) === 1 && id > this.highest, `HEADERS open stream ${id}`)
+      this.highest = id
       const open = [...this.#streams.values()].filter((s) => !(s.resetSent || s.resetCame || (s.endSent && s.endCame)))
       this.#must(open.length < this.#maxStreams, `stream ${id} is one more than ${this.#maxStreams}`)
       stream = this.#open(id)

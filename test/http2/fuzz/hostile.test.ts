@@ -1,0 +1,15 @@
+import { it } from "@effect/vitest"
+import { Schema } from "effect"
+import { playCuts, playHostile } from "./hostile.ts"
+
+const seed = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0x7fffffff }))
+
+it.prop("against a peer that breaks rules an endpoint keeps them, tells every stream its end, and lets nothing grow", [
+  seed
+], ([seed]) => {
+  playHostile(seed)
+}, { arbitrary: { runs: 60 } })
+
+it.prop("whatever a peer sends, it is the same however the reads cut it", [seed], ([seed]) => {
+  playCuts(seed)
+}, { arbitrary: { runs: 200 } })
