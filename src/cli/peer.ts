@@ -131,7 +131,7 @@ const advice = (error: CallFailed): string => {
     case Status.Code.DEADLINE_EXCEEDED:
       return "give it more time with --deadline SECS"
     case Status.Code.PERMISSION_DENIED:
-      return "ask from the sidecar's own host, or with a client certificate"
+      return "ask from the sidecar's own host, or as [server] control says"
     default:
       return ""
   }

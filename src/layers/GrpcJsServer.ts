@@ -8,6 +8,7 @@ import { monotonicMillis } from "../internal/monotonic.ts"
 import { AI_TRAINING, AI_TRAINING_METHODS } from "../internal/surface/aiMessages.ts"
 import { listen } from "../internal/wire/listen.ts"
 import { type TlsFiles, tlsFiles } from "../internal/wire/tlsFiles.ts"
+import { namesOf, trustOf } from "../internal/wire/trust.ts"
 import { type BindError, type CallHandler, GrpcServer, SidecarRoutes } from "../services/GrpcServer.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 
@@ -18,18 +19,22 @@ export interface AddOptions {
   /** Full names of services that the server has already (`grpc.health.v1.Health`, say). Default: none. */
   readonly without?: ReadonlyArray<string> | undefined
   /**
-   * Who may send `sidecar.*` commands. Default: loopback, and peers without an address (a Unix socket); with client
-   * certificates, whoever has shown one.
+   * Who may send `sidecar.*` commands. Default: as `[server] control` says; a peer without an address is one on a Unix
+   * socket.
    */
   readonly trusted?: ((call: Call) => boolean) | undefined
 }
 
-const isLoopback = (address: string): boolean => /^(?:\[?::1\]?|(?:\[?::ffff:)?127\.[\d.]+\]?)(?::\d+)?$/.test(address)
+/** The address of a peer without its port, as grpc-js spells both; "unknown": a Unix socket. */
+const ipOf = (peer: string): string | undefined =>
+  peer === "unknown" ? undefined : peer.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1")
 
-const isTrusted = (mutualTls: boolean) => (call: Call): boolean => {
-  if (mutualTls) return call.getAuthContext().sslPeerCertificate !== undefined
-  const address = call.getPeer()
-  return address === "unknown" || isLoopback(address)
+const trusts = (control: SidecarConfig["Service"]["server"]["control"]) => {
+  const trusted = trustOf(control)
+  return (call: Call): boolean => {
+    const certificate = call.getAuthContext().sslPeerCertificate
+    return trusted({ ip: ipOf(call.getPeer()), names: () => certificate === undefined ? [] : namesOf(certificate) })
+  }
 }
 
 /** Turns handlers of ours into grpc-js's. Their fibers live in the present scope. */
@@ -43,7 +48,7 @@ const bridge = (options: AddOptions): Effect.Effect<
     const now = monotonicMillis(yield* Clock.Clock)
     const track = Fiber.runIn(yield* Effect.scope)
     const run = Effect.runForkWith(yield* Effect.context<never>())
-    const trusted = options.trusted ?? isTrusted(server.tls_client_ca !== undefined)
+    const trusted = options.trusted ?? trusts(server.control)
     return (handler) => (stream) => {
       const call = new GrpcJsServerCall(stream, {
         arrivedAt: now(),
@@ -142,7 +147,7 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
       injector.injectConnection(socket)
     }
     const addresses = typeof config.bind_addr === "string" ? [config.bind_addr] : config.bind_addr
-    const listeners = yield* Effect.forEach(addresses, (address) => listen(address, onConnection))
+    const listeners = yield* Effect.forEach(addresses, (address) => listen(address, config, onConnection))
     for (const { address } of listeners) {
       yield* Effect.logInfo("gRPC server listening").pipe(Effect.annotateLogs({ address }))
     }

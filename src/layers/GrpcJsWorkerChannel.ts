@@ -1,6 +1,5 @@
 import * as grpc from "@grpc/grpc-js"
 import { Deferred, Effect, Exit, Layer, type Scope } from "effect"
-import { socketWatch } from "../internal/connection/socketWatch.ts"
 import { connect, type Connected } from "../internal/grpcJs/grpcJsConnect.ts"
 import { identity } from "../internal/grpcJs/grpcJsMessages.ts"
 import { toGrpcJs } from "../internal/grpcJs/grpcJsMetadata.ts"
@@ -8,7 +7,7 @@ import { type SessionWatch, watchSession } from "../internal/grpcJs/grpcJsSessio
 import { endUnsent } from "../internal/grpcJs/grpcJsStatus.ts"
 import { type GrpcJsCallOwner, GrpcJsWorkerCall } from "../internal/grpcJs/grpcJsWorkerCall.ts"
 import { lifeSign } from "../internal/http2/lifeSign.ts"
-import { socketPath } from "../internal/wire/socketAddress.ts"
+import { type WorkerEndpoint, workerEndpoint } from "../internal/wire/workerEndpoint.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import type { CallStart, WorkerCall } from "../services/Wire.ts"
 import { LinkError, WorkerChannel, type WorkerLink } from "../services/WorkerChannel.ts"
@@ -23,7 +22,7 @@ const NO_ERROR = 0
 const unsent: WorkerCall = { write: () => true, halfClose: () => {}, resume: () => {}, cancel: () => {} }
 
 /** Completes when the channel leaves READY; from then on the client opens nothing and reconnects to nothing. */
-const watchGone = ({ alive, client }: Connected, watch: SessionWatch, path: string) => {
+const watchGone = ({ alive, client }: Connected, watch: SessionWatch, name: string) => {
   const gone = Deferred.makeUnsafe<LinkError>()
   let goingAway = false
   client.getChannel().watchConnectivityState(grpc.connectivityState.READY, Number.POSITIVE_INFINITY, () => {
@@ -31,7 +30,7 @@ const watchGone = ({ alive, client }: Connected, watch: SessionWatch, path: stri
     goingAway = alive() && (said === undefined || said.code === NO_ERROR)
     const error = new LinkError({
       fault: goingAway ? "GoingAway" : "LinkBroken",
-      detail: said?.detail ?? (goingAway ? "worker said GOAWAY" : `connection to ${path} closed`)
+      detail: said?.detail ?? (goingAway ? "worker said GOAWAY" : `connection to ${name} closed`)
     })
     Deferred.doneUnsafe(gone, Exit.succeed(error))
     // Not within grpc-js's own change of state. Running calls go on.
@@ -52,11 +51,11 @@ const start = (client: grpc.Client, { metadata, path, timeoutMillis }: CallStart
   }
 }
 
-const makeLink = (path: string, maxMessageBytes: number): Effect.Effect<WorkerLink, LinkError, Scope.Scope> =>
+const makeLink = (worker: WorkerEndpoint, maxMessageBytes: number): Effect.Effect<WorkerLink, LinkError, Scope.Scope> =>
   Effect.gen(function*() {
-    const connected = yield* connect(path, maxMessageBytes)
+    const connected = yield* connect(worker, maxMessageBytes)
     const watch = yield* watchSession
-    const { gone, isGoingAway } = watchGone(connected, watch, path)
+    const { gone, isGoingAway } = watchGone(connected, watch, worker.name)
     let heard = 0
     let openCalls = 0
     let ping: Effect.Effect<void> | undefined
@@ -104,11 +103,11 @@ export const layer: Layer.Layer<WorkerChannel, never, SidecarConfig> = Layer.eff
   WorkerChannel,
   Effect.gen(function*() {
     const { server } = yield* SidecarConfig
-    const path = socketPath(server.worker_uds)
+    const worker = workerEndpoint(server)
     return WorkerChannel.of({
-      dial: makeLink(path, server.max_message_bytes),
-      addressChanges: socketWatch(path),
-      address: `unix://${path}`
+      dial: makeLink(worker, server.max_message_bytes),
+      addressChanges: worker.changes,
+      address: worker.address
     })
   })
 )

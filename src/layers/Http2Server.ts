@@ -10,6 +10,7 @@ import * as GrpcTimeout from "../internal/wire/grpcTimeout.ts"
 import { listen } from "../internal/wire/listen.ts"
 import { first } from "../internal/wire/metadata.ts"
 import { tlsFiles } from "../internal/wire/tlsFiles.ts"
+import { namesOf, type PeerFacts, trustOf } from "../internal/wire/trust.ts"
 import { type BindError, GrpcServer, SidecarRoutes } from "../services/GrpcServer.ts"
 import { MessageBudget } from "../services/MessageBudget.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
@@ -40,19 +41,17 @@ const SESSION_OPTIONS: http2.SecureServerOptions = {
 /** The name of a message encoding; a longer one would count against the worker's limit for headers. */
 const ENCODING = /^[a-z0-9_.-]{1,32}$/
 
-const isLoopback = (address: string): boolean =>
-  address === "::1" || address.startsWith("127.") || address.startsWith("::ffff:127.")
-
-/**
- * Who is at the other end. Of a TCP connection that is already reset, Node knows no address: nobody trusts that one.
- * With mutual TLS every gateway that gets this far has shown a certificate of ours.
- */
-const peerOf = (socket: net.Socket, kind: "unix" | "tcp", mutualTls: boolean): ServerCall["peer"] => {
-  if (kind === "unix") return { address: "unix", trusted: true }
-  const address = socket.remoteAddress
+/** Who is at the other end. Of a TCP connection that is already reset, Node knows no address: nobody trusts that one. */
+const peerOf = (
+  socket: net.Socket,
+  kind: "unix" | "tcp",
+  trusted: (peer: PeerFacts) => boolean
+): ServerCall["peer"] => {
+  const ip = kind === "unix" ? undefined : socket.remoteAddress ?? "gone"
+  const names = () => socket instanceof tls.TLSSocket && socket.authorized ? namesOf(socket.getPeerCertificate()) : []
   return {
-    address: address === undefined ? "gone" : `${address}:${socket.remotePort}`,
-    trusted: mutualTls || (address !== undefined && isLoopback(address))
+    address: ip === undefined ? "unix" : ip === "gone" ? ip : `${ip}:${socket.remotePort}`,
+    trusted: trusted({ ip, names })
   }
 }
 
@@ -101,7 +100,7 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
     const arrival = turnClock(monotonicMillis(yield* Clock.Clock))
     const track = Fiber.runIn(yield* Effect.scope)
     const run = Effect.runForkWith(yield* Effect.context<never>())
-    const mutualTls = config.tls_client_ca !== undefined
+    const trusted = trustOf(config.control)
 
     const sessions = new Map<http2.Http2Session, ServerCall["peer"]>()
     const idle = yield* Latch.make(true)
@@ -168,7 +167,7 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
 
     const arrive = (socket: net.Socket, kind: "unix" | "tcp"): void => {
       socket.on("error", () => socket.destroy())
-      arriving = peerOf(socket, kind, mutualTls)
+      arriving = peerOf(socket, kind, trusted)
       server.emit("connection", socket)
     }
 
@@ -177,7 +176,7 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
       Effect.gen(function*() {
         const kind = address.startsWith("unix:") ? "unix" : "tcp"
         const secure = yield* tlsServer(config, (socket) => arrive(socket, kind))
-        return yield* listen(address, (socket) => {
+        return yield* listen(address, config, (socket) => {
           socket.on("error", () => socket.destroy())
           if (sessions.size >= MAX_CONNECTIONS || !accepting) socket.destroy()
           else if (secure === undefined) arrive(socket, kind)

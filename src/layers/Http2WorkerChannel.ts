@@ -1,11 +1,10 @@
 import { Deferred, Effect, Exit, Layer, type Scope } from "effect"
 import * as http2 from "node:http2"
 import * as net from "node:net"
-import { socketWatch } from "../internal/connection/socketWatch.ts"
 import { goAwayWords } from "../internal/http2/http2Status.ts"
 import { type CallOwner, Http2WorkerCall } from "../internal/http2/http2WorkerCall.ts"
 import { lifeSign } from "../internal/http2/lifeSign.ts"
-import { connectFault, pathFault, socketPath } from "../internal/wire/socketAddress.ts"
+import { type WorkerEndpoint, workerEndpoint } from "../internal/wire/workerEndpoint.ts"
 import { MessageBudget } from "../services/MessageBudget.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { LinkError, WorkerChannel, type WorkerLink } from "../services/WorkerChannel.ts"
@@ -21,13 +20,13 @@ const SESSION_OPTIONS: http2.ClientSessionOptions = {
 }
 
 /** Connects; a socket that is not wanted any more is destroyed, whatever state it is in. */
-const connect = (path: string): Effect.Effect<net.Socket, LinkError, Scope.Scope> =>
+const connect = (worker: WorkerEndpoint): Effect.Effect<net.Socket, LinkError, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.callback<net.Socket, LinkError>((resume) => {
-      const fault = pathFault(path)
+      const fault = worker.faultBefore()
       if (fault !== undefined) return resume(Effect.fail(fault))
-      const socket = net.connect({ path })
-      socket.once("error", (error) => resume(Effect.fail(connectFault(path, error))))
+      const socket = net.connect(worker.connect)
+      socket.once("error", (error) => resume(Effect.fail(worker.faultOf(error))))
       socket.once("connect", () => {
         socket.removeAllListeners("error")
         resume(Effect.succeed(socket))
@@ -39,7 +38,7 @@ const connect = (path: string): Effect.Effect<net.Socket, LinkError, Scope.Scope
   )
 
 /** Waits for the peer's SETTINGS: the proof that it speaks HTTP/2. */
-const greet = (session: http2.ClientHttp2Session, socket: net.Socket, path: string): Effect.Effect<void, LinkError> =>
+const greet = (session: http2.ClientHttp2Session, socket: net.Socket, name: string): Effect.Effect<void, LinkError> =>
   Effect.callback<void, LinkError>((resume) => {
     const failed = () => {
       const heard = socket.bytesRead > 0
@@ -47,7 +46,7 @@ const greet = (session: http2.ClientHttp2Session, socket: net.Socket, path: stri
         Effect.fail(
           new LinkError({
             fault: heard ? "NotGrpc" : "LinkBroken",
-            detail: heard ? `${path} answers, but does not speak gRPC` : `${path} closed the connection at once`
+            detail: heard ? `${name} answers, but does not speak gRPC` : `${name} closed the connection at once`
           })
         )
       )
@@ -59,9 +58,9 @@ const greet = (session: http2.ClientHttp2Session, socket: net.Socket, path: stri
     session.once("close", failed)
   })
 
-const makeLink = (path: string, maxMessageBytes: number, budget: MessageBudget) =>
+const makeLink = (worker: WorkerEndpoint, maxMessageBytes: number, budget: MessageBudget) =>
   Effect.gen(function*() {
-    const socket = yield* connect(path)
+    const socket = yield* connect(worker)
     const session = yield* Effect.acquireRelease(
       Effect.sync(() => {
         const session = http2.connect("http://localhost", { ...SESSION_OPTIONS, createConnection: () => socket })
@@ -72,7 +71,7 @@ const makeLink = (path: string, maxMessageBytes: number, budget: MessageBudget) 
       }),
       (session) => Effect.sync(() => session.destroy())
     )
-    yield* greet(session, socket, path)
+    yield* greet(session, socket, worker.name)
     session.setLocalWindowSize(SESSION_WINDOW_BYTES)
 
     const gone = Deferred.makeUnsafe<LinkError>()
@@ -85,7 +84,7 @@ const makeLink = (path: string, maxMessageBytes: number, budget: MessageBudget) 
       goingAway ||= code === http2.constants.NGHTTP2_NO_ERROR
       leave(goingAway ? "GoingAway" : "LinkBroken", goAwayWords(code, data))
     })
-    session.on("close", () => leave("LinkBroken", `connection to ${path} closed`))
+    session.on("close", () => leave("LinkBroken", `connection to ${worker.name} closed`))
 
     const calls = new Set<Http2WorkerCall>()
     let heard = 0
@@ -113,16 +112,16 @@ const makeLink = (path: string, maxMessageBytes: number, budget: MessageBudget) 
     return link
   })
 
-/** The hop to the worker on `node:http2` over its Unix socket; one session a dial, no reconnect of its own. */
+/** The hop to the worker on `node:http2` over its Unix socket or TCP; one session a dial, no reconnect of its own. */
 export const layer: Layer.Layer<WorkerChannel, never, SidecarConfig> = Layer.effect(
   WorkerChannel,
   Effect.gen(function*() {
     const { server } = yield* SidecarConfig
-    const path = socketPath(server.worker_uds)
+    const worker = workerEndpoint(server)
     return WorkerChannel.of({
-      dial: makeLink(path, server.max_message_bytes, yield* MessageBudget),
-      addressChanges: socketWatch(path),
-      address: `unix://${path}`
+      dial: makeLink(worker, server.max_message_bytes, yield* MessageBudget),
+      addressChanges: worker.changes,
+      address: worker.address
     })
   })
 )

@@ -71,8 +71,9 @@ const makePages = Effect.fnUntraced(function*(
   const clock = yield* Clock.Clock
   const monotonic = monotonicMillis(clock)
   const startedAt = clock.currentTimeMillisUnsafe()
+  const workerAt = parseWorkerAddress(settings.server.worker_uds)
   const publish = publicText([
-    parseWorkerAddress(settings.server.worker_uds) ?? settings.server.worker_uds,
+    workerAt?._tag === "Unix" ? workerAt.path : "",
     settings.metering.journal_path
   ])
 

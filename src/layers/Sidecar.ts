@@ -22,6 +22,7 @@ import * as SidecarRoutes from "./SidecarRoutes.ts"
 import * as SqliteJournal from "./SqliteJournal.ts"
 import * as SupervisedConnection from "./SupervisedConnection.ts"
 import * as UnfinishedBudget from "./UnfinishedBudget.ts"
+import * as WorkerToken from "./WorkerToken.ts"
 
 /** What the core gives to an application that embeds it. */
 export type Core = InferenceProxy | WorkerConnection | UsageMeter | UsageJournal | Metrics | MetricReadings
@@ -92,7 +93,7 @@ export const layerOn = (
       Layer.provideMerge(layerOver(billedJournal)),
       // Around the path of a stream: what it did is told after it has ended.
       Layer.provide(tracing),
-      Layer.provide(channel),
+      Layer.provide(WorkerToken.layer.pipe(Layer.provide(channel))),
       // One budget for both sides of the wire.
       Layer.provide(budget)
     )))

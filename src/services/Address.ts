@@ -36,11 +36,20 @@ export const formatBindAddress = (address: BindAddress): string =>
     ? `unix://${address.path}`
     : `${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`
 
+/** Where a worker is, as `worker_uds` spells it. */
+export type WorkerAddress =
+  | { readonly _tag: "Unix"; readonly path: string }
+  | { readonly _tag: "Tcp"; readonly host: string; readonly port: number }
+
 /**
- * The path in `unix:///abs`, `unix:/abs`, `unix:rel` or a bare absolute path (gRPC's own spellings, and what people
- * type); `undefined` for anything else and for a path that no socket can have.
+ * Reads `unix:///abs`, `unix:/abs`, `unix:rel` or a bare absolute path (gRPC's own spellings, and what people type), or
+ * `tcp://host:port`; `undefined` for anything else and for a path that no socket can have.
  */
-export const parseWorkerAddress = (text: string): string | undefined => {
+export const parseWorkerAddress = (text: string): WorkerAddress | undefined => {
+  if (text.startsWith("tcp://")) {
+    const address = parseBindAddress(text.slice("tcp://".length))
+    return address?._tag === "Tcp" && address.port > 0 ? address : undefined
+  }
   const path = text.startsWith("unix://")
     ? text.startsWith("unix:///") ? text.slice("unix://".length) : ""
     : text.startsWith("unix:")
@@ -48,5 +57,5 @@ export const parseWorkerAddress = (text: string): string | undefined => {
     : text.startsWith("/")
     ? text
     : ""
-  return isSocketPath(path) ? path : undefined
+  return isSocketPath(path) ? { _tag: "Unix", path } : undefined
 }

@@ -1,5 +1,6 @@
 import { Context, Effect, Runtime, Schema } from "effect"
 import { isHost, parseBindAddress, parseWorkerAddress } from "./Address.ts"
+import { isToken } from "./WorkerToken.ts"
 
 const orElse = <S extends Schema.Top>(schema: S, value: S["Type"]) =>
   schema.pipe(Schema.withDecodingDefaultType(Effect.succeed(value)))
@@ -32,6 +33,12 @@ const BudgetBytes = Schema.Int.check(Schema.isGreaterThanOrEqualTo(65_536)).pipe
 
 const FilePath = text("the path of a file", (value) => value.trim().length > 0 && !value.includes("\0"))
 
+/** A user or a group of the operating system. */
+const Account = Schema.Union([
+  Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)),
+  text("", (value) => /^[\w.-]+$/.test(value))
+]).pipe(expects("a name or a number"))
+
 const HttpUrl = text("an http:// or https:// URL", (value) => /^https?:\/\/[^/\s]/i.test(value) && URL.canParse(value))
 
 const bindPhrase = "host:port, [ipv6]:port or unix:///path, one or a list"
@@ -49,13 +56,36 @@ export const Settings = Schema.Struct({
       Schema.Union([BindText, Schema.NonEmptyArray(BindText)]).pipe(expects(bindPhrase)),
       "0.0.0.0:50051"
     ),
-    /** The worker's Unix socket: `unix:///abs`, `unix:/abs`, `unix:rel` or an absolute path. */
+    /** Permissions of a Unix socket among `bind_addr`, octal; none: those that the umask leaves. */
+    bind_mode: Schema.optionalKey(text("permissions such as \"0660\"", (value) => /^0?[0-7]{3}$/.test(value))),
+    /** Group of a Unix socket among `bind_addr`, by name or number; none: the process's own. */
+    bind_group: Schema.optionalKey(Account),
+    /**
+     * The worker's Unix socket (`unix:///abs`, `unix:/abs`, `unix:rel` or an absolute path), or `tcp://host:port` of one
+     * on another host or in another container; TCP is not encrypted.
+     */
     worker_uds: orElse(
       text(
-        "a socket such as unix:///tmp/cy_worker.sock with a path of at most 107 bytes",
+        "a socket such as unix:///tmp/cy_worker.sock with a path of at most 107 bytes, or tcp://host:port",
         (value) => parseWorkerAddress(value) !== undefined
       ),
       "unix:///tmp/cy_worker.sock"
+    ),
+    /** Who may own the worker's socket beside root and our own user, by name or number; none: nobody else. */
+    worker_user: Schema.optionalKey(Account),
+    /** Sent to the worker as `authorization: Bearer …` when the gateway sends no `authorization`; never shown. */
+    worker_token: Schema.optionalKey(text("a token: printable ASCII without spaces", isToken)),
+    /** A file that holds the token instead; read again with every dial. */
+    worker_token_file: Schema.optionalKey(FilePath),
+    /**
+     * Who may send `sidecar.*` commands: `"local"` by loopback or a Unix socket, `"unix"` by a Unix socket only, `"off"`
+     * nobody, or the names of client certificates (mutual TLS). Never a call that a proxy has passed on.
+     */
+    control: orElse(
+      Schema.Union([Schema.Literals(["local", "unix", "off"]), Schema.NonEmptyArray(Schema.NonEmptyString)]).pipe(
+        expects("one of local, unix, off, or a list of names in client certificates")
+      ),
+      "local"
     ),
     /** Streams in flight, held and queued ones included; one more is refused with RESOURCE_EXHAUSTED. */
     max_concurrent_streams: orElse(Count, 1000),

@@ -5,7 +5,8 @@ import type { CallStart, ReplyListener, WorkerCall } from "./Wire.ts"
  * What stands in the way of a worker, told apart because each has its own remedy.
  *
  * - `SocketMissing` (ENOENT), `ConnectionRefused` (a stale socket file: nobody listens), `PermissionDenied` (EACCES),
- *   `NotASocket`, `PathTooLong` (over 107 bytes): found before a byte was exchanged;
+ *   `NotASocket`, `PathTooLong` (over 107 bytes), `ForeignSocket` (it belongs to a user who is not trusted): found before
+ *   a byte was exchanged; of a TCP address `HostUnknown`, `HostUnreachable`, and `ConnectionRefused`: nobody listens;
  * - `NotGrpc`: somebody answers, but not gRPC; `DialTimeout`: accepted and never answered;
  * - `LinkBroken`: the transport closed or failed, GOAWAY with an error among it; `GoingAway`: the worker sent GOAWAY
  *   NO_ERROR, which means "a new connection, please" (RFC 9113 §6.8).
@@ -16,6 +17,9 @@ export const LinkFault = Schema.Literals([
   "PermissionDenied",
   "NotASocket",
   "PathTooLong",
+  "ForeignSocket",
+  "HostUnknown",
+  "HostUnreachable",
   "NotGrpc",
   "DialTimeout",
   "LinkBroken",

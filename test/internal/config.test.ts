@@ -110,7 +110,7 @@ describe("a mistake in the file", () => {
     ],
     [
       "[server]\nworker_uds = \"localhost:50051\"",
-      "[server] worker_uds: expected a socket such as unix:///tmp/cy_worker.sock with a path of at most 107 bytes, got \"localhost:50051\""
+      "[server] worker_uds: expected a socket such as unix:///tmp/cy_worker.sock with a path of at most 107 bytes, or tcp://host:port, got \"localhost:50051\""
     ],
     ["[server]\ntls_cert = \"\"", "[server] tls_cert: expected the path of a file, got \"\""],
     [
@@ -495,7 +495,23 @@ describe("addresses", () => {
     ["127.0.0.1:50052", undefined],
     ["", undefined]
   ])("of the worker: %s", (text, expected) => {
-    assert.strictEqual(parseWorkerAddress(text), expected)
+    assert.deepStrictEqual(
+      parseWorkerAddress(text),
+      expected === undefined ? undefined : { _tag: "Unix", path: expected }
+    )
+  })
+
+  it.each(
+    [
+      ["tcp://worker:50052", { _tag: "Tcp", host: "worker", port: 50_052 }],
+      ["tcp://[::1]:50052", { _tag: "Tcp", host: "::1", port: 50_052 }],
+      ["tcp://worker", undefined],
+      ["tcp://worker:0", undefined],
+      ["tcp://:50052", undefined],
+      ["tcp://unix:///w.sock", undefined]
+    ] as const
+  )("of a worker on TCP: %s", (text, expected) => {
+    assert.deepStrictEqual(parseWorkerAddress(text), expected)
   })
 })
 

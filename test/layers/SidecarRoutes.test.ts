@@ -116,8 +116,13 @@ describe("Control", () => {
     withRoutes((world, routes) =>
       Effect.gen(function*() {
         const { answer, status } = yield* control(routes, "sidecar.drain", {}, { trusted: false })
-        assert.strictEqual(status.code, Code.PERMISSION_DENIED)
+        assert.deepStrictEqual([status.code, status.metadata["cy-reason"]], [Code.PERMISSION_DENIED, "control_denied"])
         assert.isUndefined(answer)
+        // A proxy on this machine has passed them on: who asked is somebody else.
+        for (const key of ["via", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-real-ip"]) {
+          const { status } = yield* control(routes, "sidecar.drain", {}, { metadata: { [key]: "203.0.113.7" } })
+          assert.strictEqual(status.code, Code.PERMISSION_DENIED, key)
+        }
         assert.deepStrictEqual(world.actions, [])
       })
     ))

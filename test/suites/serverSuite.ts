@@ -15,6 +15,7 @@ import { GrpcJsGateway } from "../support/grpcJsGateway.ts"
 import { Http2Gateway } from "../support/http2Gateway.ts"
 import { request, tokens } from "../support/protobuf.ts"
 import { handToTest, type ServerSideCall } from "../support/serverSide.ts"
+import { fixture, secureGateway } from "../support/twins/tls.ts"
 
 /** A GrpcServer under test. */
 export interface ServerSubject {
@@ -28,6 +29,9 @@ export interface ServerSubject {
 const { Code } = Status
 
 const wait = <A>(promise: Promise<A>): Effect.Effect<A> => Effect.promise(() => promise)
+
+/** The common name in the client certificate of the fixtures. */
+const CLIENT_NAME = "gateway"
 
 /** A call that its handler may or may not see. */
 const WRONG = "/t.Test/Wrong"
@@ -419,6 +423,72 @@ export const serverSuite = (name: string, subject: ServerSubject): void => {
           assert.strictEqual((yield* wait(call.status)).code, Code.OK)
         }
       }).pipe(Effect.scoped))
+
+    it.live("gives its Unix socket the permissions and the group of the configuration", () =>
+      Effect.gen(function*() {
+        const at = (file: string) => path.join(folder, file)
+        const modeOf = (file: string) => (fs.statSync(at(file)).mode & 0o777).toString(8)
+        yield* serve({ bind_addr: `unix://${at("m.sock")}`, bind_mode: "0660" })
+        assert.strictEqual(modeOf("m.sock"), "660")
+        yield* serve({ bind_addr: `unix://${at("g.sock")}`, bind_mode: "600", bind_group: process.getgid?.() })
+        assert.strictEqual(modeOf("g.sock"), "600")
+        assert.strictEqual(fs.statSync(at("g.sock")).gid, process.getgid?.())
+        const group = yield* Effect.flip(
+          Effect.scoped(serve({ bind_addr: `unix://${at("n.sock")}`, bind_group: "no-such-group" }))
+        )
+        assert.deepStrictEqual([group.key, group.reason], ["[server] bind_group", "forbidden"])
+        assert.include(group.message, "no group no-such-group")
+      }).pipe(Effect.scoped))
+
+    it.live("trusts whom control names", () =>
+      Effect.gen(function*() {
+        const trusted = (control: unknown) =>
+          Effect.scoped(Effect.gen(function*() {
+            const socketPath = path.join(folder, "c.sock")
+            const { calls, server } = yield* serve({ bind_addr: ["127.0.0.1:0", `unix://${socketPath}`], control })
+            const seen: Array<boolean> = []
+            for (const address of server.addresses) {
+              const gateway = yield* grpcJs(address)
+              gateway.call()
+              const side = yield* wait(calls.take())
+              seen.push(side.call.peer.trusted)
+              side.end(Status.ok)
+            }
+            return seen
+          }))
+        assert.deepStrictEqual(yield* trusted("local"), [true, true])
+        assert.deepStrictEqual(yield* trusted("unix"), [false, true])
+        assert.deepStrictEqual(yield* trusted("off"), [false, false])
+        assert.deepStrictEqual(yield* trusted(["ops"]), [false, false])
+      }))
+
+    const tlsServed = (control: unknown) =>
+      serve({
+        tls_cert: fixture("server.crt"),
+        tls_key: fixture("server.key"),
+        tls_client_ca: fixture("ca.crt"),
+        control
+      })
+
+    it.live("trusts a name in a client certificate when control names it, and no certificate by itself", () =>
+      Effect.gen(function*() {
+        const trusted = (control: unknown) =>
+          Effect.scoped(Effect.gen(function*() {
+            const { address, calls } = yield* tlsServed(control)
+            const gateway = yield* Effect.acquireRelease(
+              Effect.sync(() => secureGateway(address, "client")),
+              (gateway) => Effect.sync(() => gateway.close())
+            )
+            gateway.call()
+            const side = yield* wait(calls.take())
+            const seen = side.call.peer.trusted
+            side.end(Status.ok)
+            return seen
+          }))
+        assert.isFalse(yield* trusted("unix"))
+        assert.isFalse(yield* trusted(["somebody else"]))
+        assert.isTrue(yield* trusted(["somebody else", CLIENT_NAME]))
+      }))
 
     const bindFault = (bind_addr: string) =>
       Effect.scoped(serve({ bind_addr })).pipe(Effect.flip, Effect.map((error) => [error.reason, error.key]))

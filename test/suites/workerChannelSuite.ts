@@ -7,7 +7,7 @@ import * as path from "node:path"
 import { concat, frame } from "../../src/internal/wire/frames.ts"
 import { SidecarConfig } from "../../src/services/SidecarConfig.ts"
 import { Code } from "../../src/services/Status.ts"
-import { type LinkError, WorkerChannel, type WorkerLink } from "../../src/services/WorkerChannel.ts"
+import { LinkError, WorkerChannel, type WorkerLink } from "../../src/services/WorkerChannel.ts"
 import { eventually } from "../support/events.ts"
 import { settings } from "../support/fakeServices.ts"
 import { endOfStream, request, token, tokens, unknownField } from "../support/protobuf.ts"
@@ -48,6 +48,8 @@ const listen = (socketPath: string, onConnection: (socket: net.Socket) => void) 
     }),
     (server) => Effect.sync(() => server.close())
   )
+
+const isForeign = (error: unknown): boolean => error instanceof LinkError && error.fault === "ForeignSocket"
 
 const reasonOf = (exit: Exit.Exit<WorkerLink, LinkError>): string =>
   Exit.isSuccess(exit) ?
@@ -117,6 +119,80 @@ export const workerChannelSuite = (name: string, subject: WorkerChannelSubject):
         yield* wait(worker.kill())
         assert.strictEqual(yield* dial(at("stale.sock")), "ConnectionRefused")
       }).pipe(Effect.scoped))
+
+    it.live("goes by TCP too, and tells its faults apart", () =>
+      Effect.gen(function*() {
+        const { worker } = yield* linked()
+        const forward = yield* Effect.acquireRelease(
+          Effect.callback<net.Server>((resume) => {
+            const server = net.createServer((socket) => {
+              const behind = net.connect(worker.socketPath)
+              for (const one of [socket, behind]) one.on("error", () => undefined)
+              socket.pipe(behind).pipe(socket)
+            })
+            server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+          }),
+          (server) => Effect.sync(() => server.close())
+        )
+        const bound = forward.address()
+        assert(bound !== null && typeof bound === "object")
+        const channelOn = (worker_uds: string) =>
+          WorkerChannel.pipe(
+            Effect.provide(subject.layer),
+            Effect.provideService(SidecarConfig, settings({ server: { worker_uds } }))
+          )
+        const dial = (address: string) =>
+          Effect.scoped(Effect.flatMap(channelOn(address), (channel) => channel.dial)).pipe(
+            Effect.exit,
+            Effect.map(reasonOf)
+          )
+        const address = `tcp://127.0.0.1:${bound.port}`
+        const channel = yield* channelOn(address)
+        assert.strictEqual(channel.address, address)
+        const link = yield* channel.dial
+        const { call, replies } = openCall(link)
+        call.write(frame(request()))
+        const seen = yield* wait(worker.nextCall())
+        seen.answer(3)
+        yield* wait(replies.messages.count(4, "the answer"))
+        forward.close()
+        const free = yield* Effect.callback<number>((resume) => {
+          const server = net.createServer()
+          server.listen(0, "127.0.0.1", () => {
+            const at = server.address()
+            server.close(() => resume(Effect.succeed(at !== null && typeof at === "object" ? at.port : 0)))
+          })
+        })
+        assert.strictEqual(yield* dial(`tcp://127.0.0.1:${free}`), "ConnectionRefused")
+        assert.strictEqual(yield* dial(`tcp://no-such-host.invalid:${free}`), "HostUnknown")
+      }).pipe(Effect.scoped))
+
+    it.live.skipIf(process.getuid?.() !== 0)(
+      "dials no socket of a user who is not trusted",
+      () =>
+        Effect.gen(function*() {
+          const socketPath = path.join(yield* socketFolder, "w.sock")
+          const connections: Array<net.Socket> = []
+          yield* listen(socketPath, (socket) => void connections.push(socket))
+          fs.chownSync(socketPath, 65_534, 65_534)
+          const dial = (server: Readonly<Record<string, unknown>>) =>
+            Effect.scoped(Effect.flatMap(channelAt(socketPath, server), (channel) => channel.dial)).pipe(
+              Effect.timeoutOption(500),
+              Effect.exit
+            )
+          for (const server of [{}, { worker_user: 1 }, { worker_user: "no-such-user" }]) {
+            const exit = yield* dial(server)
+            assert(Exit.isFailure(exit))
+            assert.isTrue(exit.cause.reasons.some((reason) => reason._tag === "Fail" && isForeign(reason.error)))
+          }
+          assert.strictEqual(connections.length, 0)
+          for (const server of [{ worker_user: 65_534 }, { worker_user: "nobody" }]) {
+            const before = connections.length
+            yield* dial(server)
+            assert.isAbove(connections.length, before)
+          }
+        }).pipe(Effect.scoped)
+    )
 
     // Root may connect to every socket, so nothing can be shown.
     it.live.skipIf(process.getuid?.() === 0)("tells a socket without permission", () =>

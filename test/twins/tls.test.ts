@@ -82,7 +82,7 @@ describe.each(wires)("TLS on the %s wire", (wire) => {
   })
 
   it.runIf(outerAddress() !== undefined)(
-    "trusts a gateway that is not on this machine with sidecar.* commands by its certificate only",
+    "trusts a gateway that is not on this machine with sidecar.* commands by a name in its certificate only",
     async () => {
       const everywhere = { SIDECAR_BIND_ADDR: "0.0.0.0:0" }
       const open = await openLab({ wire, env: { ...tls, ...everywhere } })
@@ -91,7 +91,12 @@ describe.each(wires)("TLS on the %s wire", (wire) => {
       expect(await askStatus(anyone)).toEqual({ code: 7, payload: [] })
 
       const strict = await openLab({ wire, env: { ...mutualTls, ...everywhere } })
-      const known = closing(secureGateway(fromOutside(strict), "client"))
+      const unnamed = closing(secureGateway(fromOutside(strict), "client"))
+      await served(strict, unnamed)
+      expect(await askStatus(unnamed)).toEqual({ code: 7, payload: [] })
+
+      const named = await openLab({ wire, env: { ...mutualTls, ...everywhere, SIDECAR_CONTROL: "ops, gateway" } })
+      const known = closing(secureGateway(fromOutside(named), "client"))
       expect(await askStatus(known)).toMatchObject({ code: 0, payload: [{ status: "ok", worker_state: "Connected" }] })
     }
   )

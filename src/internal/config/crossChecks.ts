@@ -1,5 +1,6 @@
 import { type BindAddress, formatBindAddress, parseBindAddress } from "../../services/Address.ts"
 import type { Settings } from "../../services/SidecarConfig.ts"
+import { roomForToken } from "../../services/WorkerToken.ts"
 import { hasReadableCredentials } from "../outbound/endpoint.ts"
 
 /** A mistake that no key shows by itself. `keys`: who takes part; it is told at the first of them that was set. */
@@ -39,6 +40,26 @@ export const contradictions = ({ metering, observability, server }: Settings): R
     found.push({
       keys: ["tls_client_ca", "tls_cert", "tls_key"],
       message: "is set without tls_cert and tls_key; client certificates need TLS: set all three"
+    })
+  }
+  if (typeof server.control !== "string" && tls_client_ca === undefined) {
+    found.push({
+      keys: ["control", "tls_client_ca"],
+      message: "names client certificates, which nobody is asked for; set tls_client_ca, or one of local, unix, off"
+    })
+  }
+  if (server.worker_token !== undefined && server.worker_token_file !== undefined) {
+    found.push({
+      keys: ["worker_token_file", "worker_token"],
+      message: "is set together with worker_token; keep one of them"
+    })
+  }
+  const room = roomForToken(server.max_metadata_bytes)
+  if (server.worker_token !== undefined && server.worker_token.length > room) {
+    const over = server.worker_token.length - room
+    found.push({
+      keys: ["max_metadata_bytes", "worker_token"],
+      message: `leaves worker_token ${Math.max(0, room)} of the bytes that a worker takes; lower it by ${over}`
     })
   }
   const listed = typeof server.bind_addr === "string" ? [server.bind_addr] : server.bind_addr

@@ -3,7 +3,7 @@ import { Toml } from "effect/encoding"
 import type { ConfigProblem } from "../../services/SidecarConfig.ts"
 import { type ConfigKey, keyNamed, keys, sections } from "./keys.ts"
 import { nearest, related } from "./nearest.ts"
-import { showBriefly } from "./show.ts"
+import { showBriefly, showGiven } from "./show.ts"
 
 /** What one source says: the values that are right, and the mistakes. */
 export interface Reading {
@@ -81,7 +81,7 @@ const wrongValue = (source: string, key: ConfigKey, value: unknown): ConfigProbl
     source,
     section: key.section,
     key: key.key,
-    message: `expected ${key.expected}, got ${showBriefly(value)}${hint}`
+    message: `expected ${key.expected}, got ${showGiven(key, value)}${hint}`
   }
 }
 

@@ -4,7 +4,7 @@ import type { ConfigProblem } from "../../services/SidecarConfig.ts"
 import type { Reading } from "./document.ts"
 import { type ConfigKey, envPrefix, fileVariable, keyOfVariable, keys } from "./keys.ts"
 import { nearest } from "./nearest.ts"
-import { showBriefly } from "./show.ts"
+import { showBriefly, showGiven } from "./show.ts"
 
 /** The environment of a process. */
 export type Env = Readonly<Record<string, string | undefined>>
@@ -90,7 +90,7 @@ export const readEnvironment = (env: Env): EnvReading => {
     } else {
       const accepted = read(key, text)
       if (Option.isSome(accepted)) values.set(key, accepted.value)
-      else problems.push({ source: name, message: `expected ${key.expected}, got ${showBriefly(text)}` })
+      else problems.push({ source: name, message: `expected ${key.expected}, got ${showGiven(key, text)}` })
     }
   }
   return { values, problems, warnings, ignored }

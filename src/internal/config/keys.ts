@@ -11,6 +11,8 @@ export interface ConfigKey {
   readonly expected: string
   /** Whether people are told of it: in `sidecar.toml`, in suggestions. */
   readonly hidden: boolean
+  /** Its value is a secret: it is never shown, in a mistake neither. */
+  readonly secret: boolean
   /** `undefined`: the key has none, what depends on it is off. */
   readonly fallback: unknown
   /** The value when it is a right one, checked strictly: a number is not written as text. */
@@ -24,6 +26,8 @@ export const envPrefix = "SIDECAR_"
 export const fileVariable = "SIDECAR_CONFIG"
 
 const hiddenKeys: ReadonlySet<string> = new Set(["wire"])
+
+const secretKeys: ReadonlySet<string> = new Set(["worker_token"])
 
 const defaults: Readonly<Record<string, object>> = Schema.decodeSync(Settings)({})
 
@@ -41,6 +45,7 @@ export const keys: ReadonlyArray<ConfigKey> = Object.entries(Settings.fields).fl
       env: envPrefix + key.toUpperCase(),
       expected: Schema.resolveAnnotations(field)?.expected ?? "a value",
       hidden: hiddenKeys.has(key),
+      secret: secretKeys.has(key),
       fallback: fallbacks.get(key),
       accept: (value: unknown) => value === undefined ? Option.none() : Result.getSuccess(decode(value))
     }

@@ -2,7 +2,7 @@ import type { ConfigProblem, Settings } from "../../services/SidecarConfig.ts"
 import { formatProblem } from "../../services/SidecarConfig.ts"
 import { type ConfigKey, keys, sections } from "./keys.ts"
 import type { Origins } from "./resolve.ts"
-import { maskSecrets, showValue } from "./show.ts"
+import { HIDDEN, maskSecrets, showValue } from "./show.ts"
 
 /** What is reported: the settings in force, and where they come from. */
 export interface Report {
@@ -25,7 +25,11 @@ const rowsOf = ({ origins, settings }: Report, section: string): ReadonlyArray<R
   )
   return keys
     .filter((key) => key.section === section && (!key.hidden || values.has(key.key)))
-    .map((key) => ({ key, value: values.get(key.key), origin: origins[key.key] ?? "default" }))
+    .map((key) => ({
+      key,
+      value: key.secret && values.has(key.key) ? HIDDEN : values.get(key.key),
+      origin: origins[key.key] ?? "default"
+    }))
 }
 
 /** Columns of a text in a terminal: Chinese, Japanese and Korean characters take two. */

@@ -34,3 +34,10 @@ export const showBriefly = (value: unknown): string => {
   const points = Array.from(shown)
   return points.length <= longest ? shown : `${points.slice(0, longest).join("")}… (${points.length} characters)`
 }
+
+/** Stands for a secret. */
+export const HIDDEN = "***"
+
+/** What a key was given, in a message about it. */
+export const showGiven = (key: { readonly secret: boolean }, value: unknown): string =>
+  key.secret ? "something else (it is a secret, so it is not shown)" : showBriefly(value)

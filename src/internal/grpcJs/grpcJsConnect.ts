@@ -4,7 +4,7 @@ import { AsyncLocalStorage } from "node:async_hooks"
 import * as diagnostics from "node:diagnostics_channel"
 import * as net from "node:net"
 import { LinkError } from "../../services/WorkerChannel.ts"
-import { connectFault, pathFault } from "../wire/socketAddress.ts"
+import type { WorkerEndpoint } from "../wire/workerEndpoint.ts"
 
 /** Time in which somebody who accepted a connection and failed it says what he speaks. */
 const EXPLAIN_MILLIS = 500
@@ -45,7 +45,7 @@ const optionsOf = (maxMessageBytes: number): grpc.ClientOptions => ({
  * if it meets the next worker. Destroying the socket is the one thing that helps, and Node tells of it on a diagnostics
  * channel.
  */
-const open = (path: string, maxMessageBytes: number) => {
+const open = (target: string, maxMessageBytes: number) => {
   const mine = new AsyncLocalStorage<true>()
   const sockets: Array<net.Socket> = []
   let closed = false
@@ -60,7 +60,7 @@ const open = (path: string, maxMessageBytes: number) => {
   const deafen = () => diagnostics.unsubscribe("net.client.socket", onSocket)
   diagnostics.subscribe("net.client.socket", onSocket)
   const client = mine.run(true, () => {
-    const client = new grpc.Client(`unix:${path}`, grpc.credentials.createInsecure(), optionsOf(maxMessageBytes))
+    const client = new grpc.Client(target, grpc.credentials.createInsecure(), optionsOf(maxMessageBytes))
     client.getChannel().getConnectivityState(true)
     return client
   })
@@ -97,42 +97,44 @@ const settle = (client: grpc.Client): Effect.Effect<"ready" | "failed"> =>
   })
 
 /** grpc-js does not say why a connect failed: asks the address once more, by hand. */
-const explain = (path: string): Effect.Effect<LinkError> =>
+const explain = (worker: WorkerEndpoint): Effect.Effect<LinkError> =>
   Effect.callback<LinkError>((resume) => {
     const say = (error: LinkError): void => {
       socket.destroy()
       resume(Effect.succeed(error))
     }
-    const socket = net.connect({ path })
-    socket.once("error", (error) => say(connectFault(path, error)))
+    const socket = net.connect(worker.connect)
+    socket.once("error", (error) => say(worker.faultOf(error)))
     socket.once("connect", () => socket.write(GREETING))
     socket.once("data", (data: Buffer) =>
       say(
         data[3] === SETTINGS_FRAME
-          ? new LinkError({ fault: "LinkBroken", detail: `${path}: the connection broke while it was made` })
-          : new LinkError({ fault: "NotGrpc", detail: `${path} answers, but does not speak gRPC` })
+          ? new LinkError({ fault: "LinkBroken", detail: `${worker.name}: the connection broke while it was made` })
+          : new LinkError({ fault: "NotGrpc", detail: `${worker.name} answers, but does not speak gRPC` })
       ))
     socket.once(
       "end",
-      () => say(new LinkError({ fault: "LinkBroken", detail: `${path} closed the connection at once` }))
+      () => say(new LinkError({ fault: "LinkBroken", detail: `${worker.name} closed the connection at once` }))
     )
     return Effect.sync(() => socket.destroy())
   }).pipe(Effect.timeoutOrElse({
     duration: EXPLAIN_MILLIS,
     orElse: () =>
-      Effect.succeed(new LinkError({ fault: "LinkBroken", detail: `${path} accepted and failed the connection` }))
+      Effect.succeed(
+        new LinkError({ fault: "LinkBroken", detail: `${worker.name} accepted and failed the connection` })
+      )
   }))
 
 /** One attempt. Closing the scope closes the client and destroys its socket, whatever state they are in. */
 export const connect = (
-  path: string,
+  worker: WorkerEndpoint,
   maxMessageBytes: number
 ): Effect.Effect<Connected, LinkError, Scope.Scope> =>
   Effect.gen(function*() {
-    const fault = pathFault(path)
+    const fault = worker.faultBefore()
     if (fault !== undefined) return yield* fault
     const connection = yield* Effect.acquireRelease(
-      Effect.sync(() => open(path, maxMessageBytes)),
+      Effect.sync(() => open(worker.target, maxMessageBytes)),
       (connection) => Effect.sync(connection.close)
     )
     const outcome = yield* settle(connection.client)
@@ -141,5 +143,5 @@ export const connect = (
       return connection
     }
     connection.close()
-    return yield* yield* explain(path)
+    return yield* yield* explain(worker)
   })

@@ -9,6 +9,7 @@ import type { WorkerConnection } from "../../services/WorkerConnection.ts"
 import { decodeControl, encodeControl, MAX_ETA_SECS } from "../connection/workerRpc.ts"
 import { describe } from "../connection/workerStateWords.ts"
 import { version } from "../version.ts"
+import { isForwarded } from "../wire/trust.ts"
 import { commandOf } from "./aiMessages.ts"
 import { countingDeparture, withinDeadline } from "./answer.ts"
 import { type Peeked, peekFirst } from "./peekedCall.ts"
@@ -89,10 +90,11 @@ const ownCommands = (options: ControlOptions) => {
   const known = new Map(Object.entries(commands(options)))
   const unknown: Command = () => Effect.succeed({ ...mistake("unknown command"), known: [...known.keys()].join(", ") })
   return (request: Uint8Array, call: ServerCall): Effect.Effect<Uint8Array, GrpcStatus> => {
-    if (!call.peer.trusted) {
+    if (!call.peer.trusted || isForwarded(call.metadata)) {
       return Effect.fail(Status.make(
         Status.Code.PERMISSION_DENIED,
-        "sidecar.* commands need a loopback or Unix socket connection, or a TLS client certificate"
+        "sidecar.* commands are for those whom [server] control names, and not for calls that a proxy has passed on",
+        { "cy-reason": "control_denied" }
       ))
     }
     const message = decodeControl(request)

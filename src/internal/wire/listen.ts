@@ -1,9 +1,11 @@
 import { Effect, type Scope } from "effect"
-import { existsSync, lstatSync, rmSync } from "node:fs"
+import { chmodSync, chownSync, existsSync, lstatSync, rmSync } from "node:fs"
 import * as net from "node:net"
 import { dirname } from "node:path"
 import { formatBindAddress, parseBindAddress } from "../../services/Address.ts"
 import { BindError } from "../../services/GrpcServer.ts"
+import type { Settings } from "../../services/SidecarConfig.ts"
+import { groupNumber } from "./userNames.ts"
 
 const KEY = "[server] bind_addr"
 const HOW = "stop it, or set [server] bind_addr / SIDECAR_BIND_ADDR"
@@ -71,14 +73,50 @@ const clearStale = Effect.fnUntraced(function*(address: string, path: string) {
   })
 })
 
-const bind = (server: net.Server, address: string, options: net.ListenOptions): Effect.Effect<void, BindError> =>
+/** The umask under which a socket is made that nobody may connect to yet. */
+const NOBODY = 0o777
+
+const bind = (
+  server: net.Server,
+  address: string,
+  options: net.ListenOptions,
+  umask?: number
+): Effect.Effect<void, BindError> =>
   Effect.callback<void, BindError>((resume) => {
     const failed = (error: NodeJS.ErrnoException) => resume(Effect.fail(bindError(address, error)))
     server.once("error", failed)
+    const before = umask === undefined ? undefined : process.umask(umask)
+    // A socket is bound within this call.
     server.listen(options, () => {
       server.off("error", failed)
       resume(Effect.void)
     })
+    if (before !== undefined) process.umask(before)
+  })
+
+/** Who may connect to a Unix socket of ours. */
+export type SocketAccess = Pick<Settings["server"], "bind_mode" | "bind_group">
+
+/** Gives the socket its group and its permissions. */
+const grant = (address: string, path: string, { bind_group, bind_mode }: SocketAccess) =>
+  Effect.suspend(() => {
+    const fail = (key: string, detail: string) =>
+      Effect.fail(
+        new BindError({ key: `[server] ${key}`, address, reason: "forbidden", detail: `[server] ${key}: ${detail}` })
+      )
+    const group = bind_group === undefined ? undefined : groupNumber(bind_group)
+    if (bind_group !== undefined && group === undefined) return fail("bind_group", `there is no group ${bind_group}`)
+    try {
+      if (group !== undefined) chownSync(path, -1, group)
+    } catch {
+      return fail("bind_group", `${path} cannot be given to group ${bind_group}: only root or a member of it may`)
+    }
+    try {
+      chmodSync(path, bind_mode === undefined ? 0o777 & ~process.umask() : Number.parseInt(bind_mode, 8))
+    } catch {
+      return fail("bind_mode", `the permissions of ${path} cannot be set`)
+    }
+    return Effect.void
   })
 
 /** A listener that is up. */
@@ -91,6 +129,7 @@ export interface Listening {
 /** Listens on one address until the scope closes; each connection goes to `onConnection`. */
 export const listen = Effect.fnUntraced(function*(
   address: string,
+  access: SocketAccess,
   onConnection: (socket: net.Socket) => void
 ): Effect.fn.Return<Listening, BindError, Scope.Scope> {
   const where = parseBindAddress(address)
@@ -107,7 +146,12 @@ export const listen = Effect.fnUntraced(function*(
     Effect.sync(() => net.createServer({ noDelay: true }, onConnection)),
     (server) => Effect.sync(() => server.close())
   )
-  yield* bind(server, address, where._tag === "Unix" ? { path: where.path } : { host: where.host, port: where.port })
+  if (where._tag === "Tcp") yield* bind(server, address, { host: where.host, port: where.port })
+  else {
+    const restricted = access.bind_mode !== undefined || access.bind_group !== undefined
+    yield* bind(server, address, { path: where.path }, restricted ? NOBODY : undefined)
+    if (restricted) yield* grant(address, where.path, access)
+  }
   const bound = server.address()
   return {
     server,

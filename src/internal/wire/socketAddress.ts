@@ -4,7 +4,10 @@ import { maxSocketPathBytes, parseWorkerAddress } from "../../services/Address.t
 import { LinkError, type LinkFault } from "../../services/WorkerChannel.ts"
 
 /** The socket's path, absolute, of an address as `worker_uds` spells it. */
-export const socketPath = (address: string): string => resolve(parseWorkerAddress(address) ?? address)
+export const socketPath = (address: string): string => {
+  const parsed = parseWorkerAddress(address)
+  return resolve(parsed?._tag === "Unix" ? parsed.path : address)
+}
 
 const fault = (fault: LinkFault, detail: string): LinkError => new LinkError({ fault, detail })
 
