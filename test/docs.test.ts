@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { dirname, join, relative } from "node:path"
 import { fileURLToPath } from "node:url"
 import { keyNamed, keyOfVariable } from "../src/internal/config/keys.ts"
 import { statusOf } from "../src/internal/stream/streamStatus.ts"
@@ -106,4 +107,74 @@ describe("docs/gateways.md", () => {
       for (const row of rows) assert.include(row, codeName(statusOf(end).code))
     }
   )
+})
+
+const folder = fileURLToPath(root)
+
+/** The project's own TypeScript, by path from the root. */
+const sources = ["src", "test", "bench", "examples"].flatMap((top) =>
+  readdirSync(join(folder, top), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".ts"))
+    .map((name) => ({ file: join(top, name), text: read(join(top, name)) }))
+)
+
+const comments = (text: string): string =>
+  found(text, /(\/\*[\s\S]*?\*\/|\/\/[^\n]*)/g).flat().join("\n").replace(/\n\s*(?:\*|\/\/)\s*/g, " ")
+
+const code = (text: string): string => text.replace(/\/\*[\s\S]*?\*\//g, "").replace(/\/\/[^\n]*/g, "")
+
+const hasWord = (text: string, word: string): boolean => new RegExp(`(?<![\\w$])${word}(?![\\w$])`).test(text)
+
+/** Documents of the gRPC project, by which some rules are told. */
+const grpcDocuments = new Set([
+  "doc/statuscodes.md",
+  "doc/http-grpc-status-mapping.md",
+  "doc/health-checking.md",
+  "statuscodes.md"
+])
+
+/** `{@link X}` of which the file knows no X, and `{@link X.y}` of which no file knows a y. */
+const danglingLinks = (text: string, everything: string): ReadonlyArray<string> =>
+  found(text, /\{@link\s+([\w$.#]+)/g).flat().filter((name) => {
+    const [head = "", ...members] = name.split(/[.#]+/)
+    return !hasWord(code(text), head) || members.some((member) => !hasWord(everything, member))
+  })
+
+/** Documents that a comment names and that are not in the repository, and sections that they do not have. */
+const danglingDocuments = (file: string, text: string): ReadonlyArray<string> => {
+  const said = comments(text)
+  const exists = (name: string) =>
+    grpcDocuments.has(name) || [name, join(dirname(file), name)].some((path) => existsSync(join(folder, path)))
+  const missing = found(said, /([\w./-]+\.md)\b/g).flat().filter((name) => !exists(name))
+  const sections = found(said, /\b([a-z][\w./-]*),? §(\d+)/gi).filter(([name = "", section]) => {
+    if (/^(or|of|and|CONNECT)$/.test(name)) return false
+    const path = join(folder, name)
+    return !(name.endsWith(".md") && existsSync(path) &&
+      new RegExp(`^## ${section}\\. `, "m").test(read(relative(folder, path))))
+  })
+  return [...missing, ...sections.map(([name, section]) => `${name} §${section}`)]
+}
+
+describe("comments", () => {
+  const everything = sources.map(({ text }) => code(text)).join("\n")
+
+  it("link only to what is there", () => {
+    const dangling = sources.filter(({ file }) => file !== "test/docs.test.ts")
+      .flatMap(({ file, text }) => danglingLinks(text, everything).map((name) => `${file}: {@link ${name}}`))
+    assert.deepStrictEqual(dangling, [])
+  })
+
+  it("name only documents and sections that the repository has", () => {
+    const dangling = sources.filter(({ file }) => file !== "test/docs.test.ts")
+      .flatMap(({ file, text }) => danglingDocuments(file, text).map((name) => `${file}: ${name}`))
+    assert.deepStrictEqual(dangling, [])
+  })
+
+  it("are found out when they do not", () => {
+    const text =
+      "/** {@link Gone}, {@link Here.gone}, {@link Here.there}, design §4, docs/design.md §99, docs/no.md */\n" +
+      "// docs/design.md §7, RFC 9113 §5.1\nclass Here {}"
+    assert.deepStrictEqual(danglingLinks(text, "class Here { there() {} }"), ["Gone", "Here.gone"])
+    assert.deepStrictEqual(danglingDocuments("src/x.ts", text), ["docs/no.md", "design §4", "docs/design.md §99"])
+  })
 })

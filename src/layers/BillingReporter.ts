@@ -4,7 +4,7 @@ import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { Settlement, type UsageBatch, UsageJournal } from "../services/UsageJournal.ts"
 
-/** Records in one report (design §7). */
+/** Records in one report (docs/design.md §7). */
 const batchLimit = 500
 /** Two reports of one catch-up are at least this far apart, and at least as long as the last one took. Milliseconds. */
 const pace = 100

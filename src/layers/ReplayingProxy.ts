@@ -412,7 +412,7 @@ const logEnd = (stream: ProxiedStream): Effect.Effect<void> =>
     )
   })
 
-/** The path of a stream, with hold, replay, queue and circuit breaker (design §5, §6). */
+/** The path of a stream, with hold, replay, queue and circuit breaker (docs/design.md §5, §6). */
 export const layer: Layer.Layer<
   InferenceProxy,
   never,

@@ -21,7 +21,7 @@ const OWN_COMPRESSED_BYTES = 16 * 1024
 const OPENED_AT_ONCE = 2
 
 /**
- * Which handler answers which path (design §10): streams go to the proxy, Control and Health are answered or carried,
+ * Which handler answers which path (docs/design.md §10): streams go to the proxy, Control and Health are answered or carried,
  * gRPC's own health and reflection are hosted, and whatever else there is goes to the worker as bytes, so that a newer
  * worker needs no newer sidecar.
  */

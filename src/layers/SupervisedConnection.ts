@@ -380,7 +380,7 @@ const make = Effect.gen(function*() {
 })
 
 /**
- * The worker's status machine (design §4): dials, proves, polls, notices, waits and dials again, in the scope of the
+ * The worker's status machine (docs/design.md §4): dials, proves, polls, notices, waits and dials again, in the scope of the
  * layer. A worker that is not there is not an error.
  */
 export const layer: Layer.Layer<WorkerConnection, never, WorkerChannel | SidecarConfig | Metrics> = Layer.effect(

@@ -2,7 +2,7 @@ import { Context, type Effect } from "effect"
 import type { ServerCall } from "./Wire.ts"
 
 /**
- * The path of a stream: admission, hold, queue, relay, replay, end, meter (design §5–§7).
+ * The path of a stream: admission, hold, queue, relay, replay, end, meter (docs/design.md §5–§7).
  */
 export class InferenceProxy extends Context.Service<InferenceProxy, {
   /**

@@ -15,7 +15,7 @@ export interface ModelTokens {
 }
 
 /**
- * The figures of design §9. Every method is synchronous, allocates nothing and looks up no label on the path of a token.
+ * The figures of docs/design.md §9. Every method is synchronous, allocates nothing and looks up no label on the path of a token.
  * Durations are seconds.
  */
 export class Metrics extends Context.Service<Metrics, {
@@ -52,7 +52,7 @@ export class Metrics extends Context.Service<Metrics, {
   readonly opsLimited: (limit: string) => void
   /** Records by state: `open`, `waiting`, `acknowledged`, `set_aside`, `merged`. */
   readonly usageRecords: (state: string, count: number) => void
-  /** Tokens by where they are: `delivered`, `waiting`, `acknowledged`, `set_aside` (the balance of design §7). */
+  /** Tokens by where they are: `delivered`, `waiting`, `acknowledged`, `set_aside` (the balance of docs/design.md §7). */
   readonly usageTokens: (state: string, count: number) => void
   /** Something a biller should look at in a stream that ended: `completion_tokens`, `prompt_tokens`, `large_chunk`. */
   readonly usageSuspect: (reason: string) => void

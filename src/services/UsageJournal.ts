@@ -120,7 +120,7 @@ export interface SetAsideRecord {
 }
 
 /**
- * The durable queue between the meter and the billing service (design §7). What is handed in is written in groups; the
+ * The durable queue between the meter and the billing service (docs/design.md §7). What is handed in is written in groups; the
  * synchronous members never wait for a disk. Implementations: `SqliteJournal` (the daemon's), `MemoryJournal`.
  */
 export class UsageJournal extends Context.Service<UsageJournal, {

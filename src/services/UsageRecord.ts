@@ -1,6 +1,6 @@
 import { Schema } from "effect"
 
-/** How a stream ended (design §6). */
+/** How a stream ended (docs/design.md §6). */
 export const Outcome = Schema.Literals([
   "completed",
   "truncated",
@@ -34,7 +34,7 @@ export interface StreamIdentity {
 }
 
 /**
- * One usage record per admitted stream, whatever its end (design §7). Times are ISO 8601 in UTC, durations are
+ * One usage record per admitted stream, whatever its end (docs/design.md §7). Times are ISO 8601 in UTC, durations are
  * milliseconds.
  */
 export const UsageRecord = Schema.Struct({
@@ -60,7 +60,7 @@ export const UsageRecord = Schema.Struct({
   ended_at: Schema.String,
   sidecar_id: Schema.String,
   /**
-   * Only in a merged record (design §7, `offline_queue_size`): so many streams of one tenant, player, model, outcome and
+   * Only in a merged record (docs/design.md §7, `offline_queue_size`): so many streams of one tenant, player, model, outcome and
    * hour. Counts and durations are sums, `ttft_ms` is null, the texts of single streams are empty.
    */
   merged_records: Schema.optionalKey(Schema.Int)

@@ -3,7 +3,7 @@
  *
  * A stream of frames is handed over *synchronously*, batch by batch, through the two listener interfaces below: in the
  * steady case a batch costs one call and no fiber is woken. Fibers own the life of a stream (its start, end, failure
- * and cancellation); see {@link FrameStream} for the Effect `Stream` view of the same thing.
+ * and cancellation).
  */
 
 /**

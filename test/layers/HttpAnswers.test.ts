@@ -166,9 +166,11 @@ const trace = (endpoint: string, until: Effect.Effect<unknown>) =>
       yield* until
     }).pipe(
       Effect.provide(
-        Tracing.layer.pipe(Layer.provide(TestConfig.layer({ observability: { otlp_endpoint: endpoint } })))
-      ),
-      Effect.provide(Logger.layer([logger]))
+        Tracing.layer.pipe(
+          Layer.provide(TestConfig.layer({ observability: { otlp_endpoint: endpoint } })),
+          Layer.provideMerge(Logger.layer([logger]))
+        )
+      )
     )
     return lines
   })

@@ -107,7 +107,7 @@ export class Lab {
   }
 }
 
-/** What holds whenever no stream is in flight (design §9). */
+/** What holds whenever no stream is in flight (docs/design.md §9). */
 export const expectBalanced = (figures: Figures): void => {
   expect(figures.get("sidecar_active_connections")).toBe(0)
   expect(figures.get("sidecar_requests_total")).toBe(

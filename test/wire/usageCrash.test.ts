@@ -14,7 +14,7 @@ afterEach(async () => {
   for (const close of closers.splice(0).toReversed()) await close()
 })
 
-/** Milliseconds between two checkpoints of running streams (design §7). */
+/** Milliseconds between two checkpoints of running streams (docs/design.md §7). */
 const checkpoint = 250
 /** What "one commit" and the scheduling of a busy machine may add to the age of a count. Milliseconds. */
 const allowance = 500

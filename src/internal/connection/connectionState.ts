@@ -2,7 +2,7 @@ import { Data } from "effect"
 import { type DownReason, WorkerState } from "../../services/WorkerConnection.ts"
 
 /**
- * The worker's status as a pure function of what was seen (design §4). All times are wall clock, milliseconds since the
+ * The worker's status as a pure function of what was seen (docs/design.md §4). All times are wall clock, milliseconds since the
  * epoch, and belong to the event.
  */
 export interface Situation {

@@ -2,7 +2,7 @@ import { Cause, Clock, Duration, Effect, Pull, Schedule } from "effect"
 import type { Settings } from "../../services/SidecarConfig.ts"
 
 /**
- * When to dial again (design §4), as one Schedule of two phases.
+ * When to dial again (docs/design.md §4), as one Schedule of two phases.
  *
  * First `max_reconnect_attempts` tries: from `reconnect_delay_secs` with ±20 % jitter, doubling up to the pace of the
  * second phase. Then one each `check_interval_secs`, for ever. With `max_reconnect_attempts = 0` the first phase never

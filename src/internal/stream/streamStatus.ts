@@ -176,7 +176,7 @@ export const statusOf = (error: StreamError): GrpcStatus => {
   }
 }
 
-/** The outcome under which an end is metered (design §6, §7). */
+/** The outcome under which an end is metered (docs/design.md §6, §7). */
 export const outcomeOf = (error: StreamError): Outcome => {
   switch (error._tag) {
     case "WorkerStatus":

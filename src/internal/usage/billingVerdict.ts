@@ -15,7 +15,7 @@ export const retryAfterMillis = (header: string | undefined, now: number): numbe
 /** Whoever answers like this does not judge the records: the address, the key or the proxy before it is wrong. */
 const notAboutRecords: ReadonlySet<number> = new Set([401, 402, 403, 404, 405, 407, 410])
 
-/** What an HTTP status says about a batch (design §7). `detail`: the status and the first words of the answer. */
+/** What an HTTP status says about a batch (docs/design.md §7). `detail`: the status and the first words of the answer. */
 export const verdictOf = (status: number, detail: string, retryAfter: number | undefined): BillingVerdict => {
   if (status >= 200 && status < 300) return BillingVerdict.Accepted({ duplicate: false })
   if (status === 409) return BillingVerdict.Accepted({ duplicate: true })

@@ -3,7 +3,7 @@ import type { JournalRecord, Sum } from "../../services/UsageJournal.ts"
 /** The hour in which a stream ended: `2026-01-31T23`. */
 export const hourOf = (record: JournalRecord): string => record.ended_at.slice(0, 13)
 
-/** Which records may become one: the same tenant, player, model, outcome and hour (design §7). */
+/** Which records may become one: the same tenant, player, model, outcome and hour (docs/design.md §7). */
 export const mergeKey = (record: JournalRecord): string =>
   JSON.stringify([record.tenant, record.player_id, record.model_id, record.outcome, hourOf(record)])
 

@@ -10,7 +10,7 @@ const openBeside = (call: CallEvidence, { foreign }: Evidence): number =>
 
 /**
  * What must hold for a call of a method that the sidecar gives no meaning: carried as bytes, never held, never sent again,
- * never metered (design §10).
+ * never metered (docs/design.md §10).
  */
 export const all: ReadonlyArray<StreamRule> = [
   ...anyCall,

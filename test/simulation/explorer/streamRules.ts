@@ -12,7 +12,7 @@ import {
 } from "./play.ts"
 
 /**
- * What must hold for every stream (design §6, §12.1; the invariants of deterministic simulation I2, I3, I7–I13). Each
+ * What must hold for every stream (docs/design.md §6, §12). Each
  * rule answers what is wrong, or nothing.
  */
 export interface StreamRule {

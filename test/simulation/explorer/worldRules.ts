@@ -3,7 +3,7 @@ import type { Evidence, Played } from "./play.ts"
 import type { Broken } from "./rules.ts"
 import { mayBeUnseen, SLACK } from "./streamRules.ts"
 
-/** What must hold for a run as a whole (design §4, §7, §9, §12.1; I3, I4, I14–I16, I19). Each answers what is wrong. */
+/** What must hold for a run as a whole (docs/design.md §4, §7, §9, §12). Each answers what is wrong. */
 export interface WorldRule {
   readonly rule: string
   readonly broken: (evidence: Evidence) => ReadonlyArray<string>
@@ -14,7 +14,7 @@ const rule = (name: string, broken: WorldRule["broken"]): WorldRule => ({ rule: 
 const equal = (name: string, value: number | undefined, wanted: number): ReadonlyArray<string> =>
   value === wanted ? [] : [`${name} is ${value}, not ${wanted}`]
 
-/** Nothing outlives the scope (I16). */
+/** Nothing outlives the scope. */
 export const left = ({ leftFibers, leftLinks, leftSleepers, leftTasks }: Played): ReadonlyArray<Broken> =>
   [
     { what: "fibers", count: leftFibers },
