@@ -15,9 +15,9 @@ export const printable = (text: string): string =>
   text.replace(/[\u0000-\u0008\u000B-\u001F\u007F-\u009F]/g, "")
 
 /** A value in a table: on one line, and no wider than a column may be. */
-export const cell = (text: string): string => {
+export const cell = (text: string, most = widest): string => {
   const points = Array.from(printable(text.replaceAll(/[\n\r\t\u2028\u2029]+/g, " ")))
-  return points.length <= widest ? points.join("") : `${points.slice(0, widest - 1).join("")}…`
+  return points.length <= most ? points.join("") : `${points.slice(0, most - 1).join("")}…`
 }
 
 /** Writes to stdout and waits until it was taken. Ends quietly when nobody reads any more (`| head`). */

@@ -20,6 +20,9 @@ import type { ConfigError } from "../services/SidecarConfig.ts"
 import { CliExit, ExitCode } from "./exit.ts"
 import { cell, duration, onStdout, printLine, remark } from "./terminal.ts"
 
+/** Why a record was set aside, with the first words of a service, is shown whole. Characters. */
+const widestReason = 250
+
 const wrong = (message: string): CliExit => new CliExit({ code: ExitCode.usage, message })
 
 const journalFlag = Flag.String("journal").pipe(
@@ -174,16 +177,14 @@ const list = Command.make(
         return yield* printLine(JSON.stringify(aside.map(({ reason, record }) => ({ ...record, reason }))))
       }
       if (aside.length === 0) return yield* printLine("nothing is set aside")
-      const rows = aside.map(({ reason, record }) =>
-        [
-          record.record_id,
-          record.ended_at,
-          record.tenant,
-          record.model_id,
-          reason,
-          String(record.tokens_generated)
-        ].map(cell)
-      )
+      const rows = aside.map(({ reason, record }) => [
+        record.record_id,
+        record.ended_at,
+        cell(record.tenant),
+        cell(record.model_id),
+        cell(reason, widestReason),
+        String(record.tokens_generated)
+      ])
       yield* printLine(textTable([["record_id", "ended_at", "tenant", "model", "reason", "tokens"], ...rows], 1))
     })
 ).pipe(Command.withDescription("Show the records that the billing service refused, with its words"))

@@ -1,4 +1,4 @@
-import { Clock, Effect, Latch, Layer, Random } from "effect"
+import { Clock, Effect, Fiber, Latch, Layer, Random } from "effect"
 import { makeCountsPacker } from "../internal/usage/counts.ts"
 import { makeRecordIds } from "../internal/usage/recordId.ts"
 import { closedRecord, Tally } from "../internal/usage/tally.ts"
@@ -78,8 +78,21 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Lay
       metrics.usageTokens("acknowledged", balance.acknowledged.tokens)
       metrics.usageTokens("set_aside", balance.setAside.tokens)
     })
-    yield* metrics.beforeReading(report)
-    yield* report.pipe(
+    const scope = yield* Effect.scope
+    let underWay: Fiber.Fiber<void> | undefined
+    /** One at a time, shared by all that ask: a disk that hangs is asked once, however often somebody reads. */
+    const shared = Effect.suspend(() => {
+      if (underWay !== undefined) return Effect.asVoid(Fiber.await(underWay))
+      const over = Effect.sync(() => {
+        underWay = undefined
+      })
+      return Effect.flatMap(Effect.forkIn(Effect.ensuring(report, over), scope), (fiber) => {
+        underWay = fiber
+        return Effect.asVoid(Fiber.await(fiber))
+      })
+    })
+    yield* metrics.beforeReading(shared)
+    yield* shared.pipe(
       Effect.andThen(Effect.sleep(balanceInterval)),
       Effect.forever,
       Effect.forkScoped({ startImmediately: true })

@@ -438,7 +438,9 @@ describe("the journal's path", () => {
     "is none of the names that are no files to SQLite: %j",
     (path) => {
       assert.deepStrictEqual(mistakes("", { SIDECAR_JOURNAL_PATH: path }), [
-        "SIDECAR_JOURNAL_PATH: is a name of SQLite's and no file; name a file in a folder that can be written"
+        `SIDECAR_JOURNAL_PATH: expected the path of a file, got ${
+          JSON.stringify(path)
+        }: SQLite's own names keep no usage`
       ])
     }
   )
@@ -556,6 +558,7 @@ describe("a value that is shown", () => {
     ["https://token@x.example/", "https://***@x.example/"],
     ["https://x/?api_key=abc&b=2#f", "https://x/?api_key=***&b=2#f"],
     ["postgres://u:p@ss@host/db", "postgres://***@host/db"],
+    ["https://u:p\"w ?/#@host/v1", "https://***@host/v1"],
     ["no secret: a@b", "no secret: a@b"]
   ])("has no secret: %s", (text, expected) => {
     assert.strictEqual(maskSecrets(text), expected)

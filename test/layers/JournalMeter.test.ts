@@ -131,4 +131,32 @@ describe("JournalMeter", () => {
         Layer.provideMerge(Layer.merge(PromMetrics.layer, configLayer({ billing_endpoint: "http://billing.test" })))
       ))
     ))
+
+  it.effect("asks a journal that does not answer once, however often somebody reads", () => {
+    let asked = 0
+    const unused = () => undefined
+    const silent = Layer.mock(UsageJournal)({
+      sidecarId: () => "",
+      generation: () => 1,
+      opened: unused,
+      checkpoint: unused,
+      condition: () => ({ _tag: "ok" }),
+      balance: Effect.suspend(() => {
+        asked++
+        return Effect.never
+      })
+    })
+    return Effect.gen(function*() {
+      const metrics = yield* Metrics
+      for (let reader = 0; reader < 20; reader++) {
+        const read = yield* Effect.forkChild(metrics.figures, { startImmediately: true })
+        yield* TestClock.adjust("100 millis")
+        yield* Fiber.join(read)
+      }
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(asked, 1)
+    }).pipe(Effect.provide(
+      JournalMeter.layer.pipe(Layer.provideMerge(Layer.merge(PromMetrics.layer, silent)))
+    ))
+  })
 })

@@ -12,8 +12,6 @@ export interface Contradiction {
 /** SQLite takes some names for no files: a journal in memory would lose what it counts. */
 export const isNoFile = (path: string): boolean => /^\s*(?::memory:|file:)/i.test(path)
 
-export const noFileWords = "is a name of SQLite's and no file; name a file in a folder that can be written"
-
 const wildcards: ReadonlySet<string> = new Set(["0.0.0.0", "::"])
 
 const sharePort = (a: BindAddress, b: BindAddress): boolean =>
@@ -85,7 +83,7 @@ export const contradictions = ({ metering, observability, server }: Settings): R
       message: `port ${metrics.port} is both metrics_port's and bind_addr's; each needs its own`
     })
   }
-  if (/^(:memory:$|file:)/.test(metering.journal_path)) {
+  if (isNoFile(metering.journal_path)) {
     found.push({
       keys: ["journal_path"],
       message: `expected the path of a file, got ${
@@ -102,9 +100,6 @@ export const contradictions = ({ metering, observability, server }: Settings): R
     if (address !== undefined && !hasReadableCredentials(address)) {
       found.push({ keys: [key], message: "has a % in its user name or password that begins no escape; write % as %25" })
     }
-  }
-  if (isNoFile(metering.journal_path)) {
-    found.push({ keys: ["journal_path"], message: noFileWords })
   }
   return found
 }

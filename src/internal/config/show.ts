@@ -3,7 +3,8 @@ const secretParameter = /token|secret|passw|key|sig|auth|cred/i
 /** Replaces what must not be read over somebody's shoulder: `user:pass@` and parameters such as `token=` of a URL. */
 export const maskSecrets = (text: string): string =>
   text
-    .replaceAll(/([a-z][a-z\d+.-]*:\/\/)[^/\s"'?#]*@/gi, "$1***@")
+    // A password may hold anything, in an address that is none for that reason too.
+    .replaceAll(/([a-z][a-z\d+.-]*:\/\/).*@/gi, "$1***@")
     .replaceAll(/([?&])([^=&#\s"']+)=([^&#\s"']*)/g, (whole, mark: string, name: string) =>
       secretParameter.test(name) ? `${mark}${name}=***` : whole)
 

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, renameSync, statSync } from "node:fs"
 import { dirname } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import type { JournalError } from "../../services/UsageJournal.ts"
-import { isNoFile, noFileWords } from "../config/crossChecks.ts"
+import { isNoFile } from "../config/crossChecks.ts"
 import { faultOf } from "./sqliteFault.ts"
 import { int, text } from "./sqliteRows.ts"
 import { applicationId, migrations } from "./sqliteSchema.ts"
@@ -81,7 +81,9 @@ export const openBeside = (path: string, mode: "read" | "write"): DatabaseSync =
 
 /** Makes the folder of the journal, for its user only; tells a path that can never work from one that cannot now. */
 export const prepareFolder = (path: string): void => {
-  if (isNoFile(path)) throw new Unusable("not_a_file", noFileWords)
+  if (isNoFile(path)) {
+    throw new Unusable("not_a_file", "is a name of SQLite's and no file; name a file in a folder that can be written")
+  }
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
     if (existsSync(path) && !statSync(path).isFile()) {
