@@ -9,7 +9,8 @@ const wire = [
   "test/wire/**/*.test.ts",
   "test/layers/SqliteJournal*.test.ts",
   "test/layers/tornJournal.test.ts",
-  "test/mutations/**/*.test.ts"
+  "test/mutations/**/*.test.ts",
+  "test/simulation/exploreCommand.test.ts"
 ]
 
 /** What measures memory, or wants the machine for itself: one file at a time, when all others are done. */

@@ -1,8 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Exit, Latch } from "effect"
-import { execFile } from "node:child_process"
-import { join } from "node:path"
-import { promisify } from "node:util"
 import { soak } from "../support/run/soak.ts"
 import { Chance } from "./explorer/chance.ts"
 import { draw } from "./explorer/draw.ts"
@@ -20,9 +17,6 @@ const PATIENCE = 300_000
 
 const calm: Machine = { stall: 0, shuffle: false, yields: 0, earlyTimers: false }
 const wild: Machine = { stall: 0.3, shuffle: true, yields: 0.05, earlyTimers: true }
-
-const simulate = (...args: ReadonlyArray<string>) =>
-  promisify(execFile)(process.execPath, [join(import.meta.dirname, "explore.ts"), ...args])
 
 describe("The explorer", () => {
   it(`finds no broken rule in ${RUNS} runs`, () => {
@@ -101,19 +95,6 @@ describe("The explorer", () => {
   it("plays what is left of a plan when almost everything is left out", () => {
     const empty = { ...draw(1), calls: [], timeline: [], operations: [], config: {}, machine: calm }
     assert.deepStrictEqual(check(play(empty)), [])
-  })
-
-  it("replays a seed from the command line, with its plan and its trace", async () => {
-    const first = await simulate("--seed", "5")
-    assert.include(first.stdout, "gateway 0:")
-    assert.include(first.stdout, "every rule holds")
-    assert.strictEqual((await simulate("--seed", "5")).stdout, first.stdout)
-  })
-
-  it("plays many seeds from the command line, in several processes", async () => {
-    const { stdout } = await simulate("--runs", "20", "--jobs", "2")
-    assert.match(stdout, /^20 runs, \d+ streams, \d+ outages, \d+\.\d days of virtual time/)
-    assert.include(stdout, "every rule holds")
   })
 })
 
