@@ -23,6 +23,7 @@ const soak = [
   "test/mutations/**/*.test.ts",
   "test/conformance/ccore.test.ts",
   "test/simulation/explorer.test.ts",
+  "test/simulation/leaks.test.ts",
   "test/wire/memory.test.ts",
   "test/wire/usageCrash.test.ts"
 ]

@@ -2,12 +2,13 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Layer, Logger, Random } from "effect"
 import { InferenceProxy, UsageJournal, WorkerConnection } from "../../src/index.ts"
 import { Answer, ScriptedGateway, ScriptedWorker, Simulation, Timeline } from "../../src/testing.ts"
+import { soak } from "../support/run/soak.ts"
 import { Chance } from "./explorer/chance.ts"
 import { VirtualTime } from "./explorer/virtualTime.ts"
 
 const { Action } = Timeline
 
-const OUTAGES = 100
+const OUTAGES = soak(100, 30)
 const STREAMS_EACH = 100
 
 const outages = [
@@ -70,7 +71,7 @@ const history = Effect.gen(function*() {
 /** What keeps the event loop alive, by kind. */
 const resources = (): string => process.getActiveResourcesInfo().toSorted().join(" ")
 
-describe("After 10,000 streams and 100 outages", () => {
+describe(`After ${OUTAGES * STREAMS_EACH} streams and ${OUTAGES} outages`, () => {
   it("no fiber, timer, link or resource of Node's is left once the scope closes", async () => {
     // A turn for what the test runner itself has under way.
     await new Promise((resolve) => setImmediate(resolve))

@@ -119,7 +119,8 @@ export class Inbox<A> {
 export const eventually = async <A>(what: string, look: () => Promise<A | undefined> | A | undefined): Promise<A> => {
   const limit = performance.now() + 45_000
   let last: unknown
-  for (;;) {
+  // Each look may cost an HTTP exchange: a thing that takes long is looked for less often.
+  for (let pause = 5;; pause = Math.min(25, pause + 1)) {
     try {
       const found = await look()
       if (found !== undefined) return found
@@ -128,7 +129,7 @@ export const eventually = async <A>(what: string, look: () => Promise<A | undefi
       last = cause
     }
     if (performance.now() > limit) throw new Error(`never came: ${what}`, { cause: last })
-    await delay(5)
+    await delay(pause)
   }
 }
 
