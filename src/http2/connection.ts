@@ -221,10 +221,10 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
     const { peer } = this
     const streams = this.#streams
     const window = peer.initialWindow
-    const table = peer.headerTable
     const error = peer.read(bytes, at, length, this.role)
     if (error !== 0) return this.abort(error, "a value in SETTINGS is not allowed")
-    if (peer.headerTable !== table) streams.sender.encoder.setPeerMaxTableSize(peer.headerTable)
+    streams.sender.encoder.setPeerMaxTableSize(peer.lowestTable)
+    streams.sender.encoder.setPeerMaxTableSize(peer.headerTable)
     this.output.head(0, FrameType.SETTINGS, Flag.ACK, 0)
     if (peer.initialWindow !== window && !streams.shiftSendWindows(peer.initialWindow - window)) {
       return this.abort(ErrorCode.FLOW_CONTROL_ERROR, "SETTINGS make a window larger than the largest")

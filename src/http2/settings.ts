@@ -46,6 +46,8 @@ export const settingsFrame = (settings: LocalSettings, role: "client" | "server"
 /** What the peer has told us. */
 export class PeerSettings {
   headerTable = DEFAULT_TABLE
+  /** The smallest size of the table that the last frame named, which our encoder has to go down to (RFC 7541 §4.2). */
+  lowestTable = DEFAULT_TABLE
   maxStreams = Number.POSITIVE_INFINITY
   initialWindow = DEFAULT_WINDOW
   maxFrame = DEFAULT_MAX_FRAME
@@ -54,6 +56,7 @@ export class PeerSettings {
   /** Takes the entries of a SETTINGS frame, in their order; answers the error code if one is not allowed, else 0. */
   read(bytes: Uint8Array, from: number, length: number, role: "client" | "server"): number {
     const view = new DataView(bytes.buffer, bytes.byteOffset + from, length)
+    this.lowestTable = this.headerTable
     for (let at = 0; at < length; at += ENTRY_BYTES) {
       const error = this.#set(view.getUint16(at), view.getUint32(at + 2), role)
       if (error !== 0) return error
@@ -65,6 +68,7 @@ export class PeerSettings {
     switch (id) {
       case SettingId.HEADER_TABLE_SIZE:
         this.headerTable = value
+        this.lowestTable = Math.min(this.lowestTable, value)
         return 0
       case SettingId.ENABLE_PUSH:
         // A server never sends 1.

@@ -248,9 +248,13 @@ export const playCuts = (seed: number, steps = 60): void => {
     if (role === "client") { for (let i = 0; i < 8; i++) openStream(endpoint) }
     endpoint.receive(bytes, cuts)
     const said = endpoint.said()
+    // How much of a message was handed up before it turned out to be malformed follows the reads, too.
+    const cutShort = new Set(
+      endpoint.events.flatMap((event) => / reset \d+ local$/.test(event) ? [event.split(" ")[0]] : [])
+    )
     return [
       said.filter((frame) => !frame.startsWith("WINDOW_UPDATE")),
-      endpoint.events,
+      endpoint.events.filter((event) => !(event.includes(" data ") && cutShort.has(event.split(" ")[0]))),
       endpoint.closed,
       endpoint.limit
     ]

@@ -267,6 +267,13 @@ export const playPair = (seed: number, steps = 400): void => {
       break
     }
   }
+  // Both connections are quiet; a reader that was full may still have something before it.
+  for (let i = 0; i < 100; i++) {
+    for (const call of calls) {
+      call.client.stream?.resume()
+      call.server.stream?.resume()
+    }
+  }
   judge(calls, client.connection, server.connection)
 }
 

@@ -299,6 +299,23 @@ section("RFC 9113 §6.5 SETTINGS", [
   }
 ])
 
+section("RFC 9113 §4.3.1 Compression State", [
+  {
+    must: "an encoder goes down to each size of the table that SETTINGS name, were it in one frame",
+    role: "client",
+    before: opens(1),
+    comes: [settings([1, 0], [1, 4096])],
+    after: (endpoint) => {
+      endpoint.said()
+      endpoint.connection.open(REQUEST, endpoint.handler(() => 3))
+      const [head] = endpoint.frames()
+      // Size updates to 0 and to 4096 (RFC 7541 §4.2).
+      endpoint.events.push(Buffer.from(head?.payload.subarray(0, 4) ?? []).toString("hex"))
+    },
+    heard: ["203fe11f"]
+  }
+])
+
 section("RFC 9113 §6.6, §8.4 PUSH_PROMISE", [
   {
     must: "is an error for a client that has switched push off",
