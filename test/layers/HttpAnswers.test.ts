@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger, Queue, type Scope } from "effect"
+import { readFileSync } from "node:fs"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
+import { createServer as createTlsServer, type Server } from "node:https"
 import { rejectedSpans, tracesEndpoint } from "../../src/internal/ops/otlpAnswer.ts"
 import { hasReadableCredentials } from "../../src/internal/outbound/endpoint.ts"
 import * as HttpBillingSink from "../../src/layers/HttpBillingSink.ts"
@@ -49,6 +51,22 @@ const serve = (
     )
     return { url: `http://127.0.0.1:${port}`, port, requests, gone }
   })
+
+/** A service whose certificate nobody vouches for. */
+const serveTls: Effect.Effect<string, never, Scope.Scope> = Effect.map(
+  Effect.acquireRelease(
+    Effect.callback<Server>((resume) => {
+      const pem = (name: string) => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url))
+      const server = createTlsServer({ cert: pem("server.crt"), key: pem("server.key") })
+      server.listen(0, "127.0.0.1", () => resume(Effect.succeed(server)))
+    }),
+    (server) => Effect.sync(() => void server.close())
+  ),
+  (server) => {
+    const address = server.address()
+    return `https://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`
+  }
+)
 
 /** A body without an end: as much as is read. */
 const flood = (status: number) => (response: ServerResponse): void => {
@@ -122,6 +140,8 @@ describe("answers of the billing service", () => {
       assert.match(yield* detailOf("http://no-such-host.invalid/v1"), /ENOTFOUND no-such-host.invalid|EAI_AGAIN/)
       assert.match(yield* detailOf(`https://127.0.0.1:${plain.port}/v1`), /EPROTO.*wrong version number/)
       assert.match(yield* detailOf(reset.url), /ECONNRESET/)
+      const strange = yield* serveTls
+      assert.match(yield* detailOf(strange), /^[A-Z_]*(?:CERT|LEAF_SIGNATURE)[A-Z_]*: [a-z-]+ .*certificate/)
     }).pipe(Effect.scoped))
 
   it.live.each(
