@@ -162,6 +162,31 @@ describe("the usage of a sidecar", () => {
     expect(figures.get("sidecar_tokens_processed_total")).toBe(token("delivered"))
   })
 
+  it("is billed by its chunks when the worker says counts that none can mean, and so is everybody else's", async () => {
+    const { billing, lab } = await openBilled()
+    lab.worker.serveWith((call) => {
+      call.send(...tokens(2), endOfStream(2))
+      call.end(0, "", call.headers["x-absurd"] === undefined ? [] : [["cy-completion-tokens", "999999999999999"]])
+    })
+    for (let index = 0; index < 30; index++) {
+      const call = lab.gateway.call({
+        requests: [request({ traceId: `trace-${index}` })],
+        metadata: index < 15 ? [["x-absurd", "1"]] : []
+      })
+      expect((await call.status).code).toBe(0)
+    }
+    await billing.until(() => billing.accepted.size === 30)
+    for (const record of billing.accepted.values()) {
+      expect([record.tokens_generated, record.token_source]).toEqual([2, "chunk"])
+    }
+    const figures = await lab.sidecar.figures(
+      "everything is acknowledged",
+      (seen) => seen.get("sidecar_usage_tokens{state=\"acknowledged\"}") === 60
+    )
+    expect(figures.get("sidecar_usage_suspect_total{reason=\"completion_tokens\"}")).toBe(15)
+    expect(figures.get("sidecar_usage_tokens{state=\"delivered\"}")).toBe(60)
+  })
+
   it("is reported once more before the sidecar stops", async () => {
     const { billing, lab } = await openBilled({ env: { SIDECAR_BATCH_INTERVAL_SECS: "3600" } })
     lab.worker.serveWith(serve)
