@@ -3,6 +3,7 @@ import { Argument, Command, Flag } from "effect/cli"
 import { randomUUID } from "node:crypto"
 import { text as readAll } from "node:stream/consumers"
 import type { PredictChunk, PredictRequest } from "../internal/client/aiProto.ts"
+import { monotonicMillis } from "../internal/monotonic.ts"
 import { counted } from "../internal/words.ts"
 import { CliExit, ExitCode } from "./exit.ts"
 import { connect, explain, peerFlags } from "./peer.ts"
@@ -94,7 +95,8 @@ export const predict = Command.make("predict", flags, (given) =>
     const prompt = yield* readPrompt(given.prompt)
     const { address, client, settings } = yield* connect(given, token === "" ? undefined : token)
     const prefixes = settings?.metering.notice_prefixes ?? DEFAULT_NOTICE_PREFIXES
-    const began = yield* Clock.currentTimeMillis
+    const monotonic = monotonicMillis(yield* Clock.Clock)
+    const began = monotonic()
     const progress: Progress = { tokens: 0, firstTokenMillis: undefined, endsWithNewline: true, last: undefined }
 
     const request: Partial<PredictRequest> = {
@@ -125,7 +127,7 @@ export const predict = Command.make("predict", flags, (given) =>
       const notice = prefixes.some((prefix) => chunk.chunk.startsWith(prefix))
       if (chunk.chunk !== "" && !notice) {
         progress.tokens++
-        progress.firstTokenMillis ??= (yield* Clock.currentTimeMillis) - began
+        progress.firstTokenMillis ??= monotonic() - began
       }
       progress.last = chunk
       yield* given.json ? printLine(JSON.stringify({ ...chunk, notice })) : show(chunk, notice, progress)
@@ -141,7 +143,7 @@ export const predict = Command.make("predict", flags, (given) =>
       ),
       Effect.catchTag("CallFailed", (error) => Effect.fail(explain(error, address)))
     )
-    const millis = (yield* Clock.currentTimeMillis) - began
+    const millis = monotonic() - began
     if (given.verbose || process.stderr.isTTY) yield* remark(`${onStderr.dim(figures(progress, millis))}\n`)
   }).pipe(Effect.scoped)).pipe(
     Command.withDescription("Stream one answer to the terminal, through a running sidecar or from a worker's socket")

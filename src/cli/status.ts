@@ -1,4 +1,4 @@
-import { Clock, Effect, Schedule } from "effect"
+import { Effect, Schedule } from "effect"
 import { Command, Flag } from "effect/cli"
 import type { CallFailed } from "../internal/client/aiClient.ts"
 import { CliExit, ExitCode, quietly } from "./exit.ts"
@@ -27,8 +27,6 @@ const ask = ({ address, client }: Peer): Effect.Effect<Payload, CliExit> =>
 
 const number = (payload: Payload, key: string): number => Number(payload[key] ?? 0)
 
-const ago = (now: number, iso: string | undefined): string => duration((now - Date.parse(iso ?? "")) / 1000)
-
 const tints: Readonly<Record<string, (text: string) => string>> = {
   Connected: onStdout.green,
   Reloading: onStdout.yellow,
@@ -36,17 +34,18 @@ const tints: Readonly<Record<string, (text: string) => string>> = {
   Disconnected: onStdout.red
 }
 
-const worker = (payload: Payload, now: number): ReadonlyArray<readonly [string, string]> => {
+/** Durations as the sidecar measured them: its wall clock, and ours, can be set. */
+const worker = (payload: Payload): ReadonlyArray<readonly [string, string]> => {
   const state = payload.worker_state ?? ""
-  const until = payload.worker_until === undefined
-    ? ""
-    : `, back in about ${ago(Date.parse(payload.worker_until), new Date(now).toISOString())}`
+  const due = duration(number(payload, "worker_due_secs"))
+  const until = payload.worker_until === undefined ? "" : `, back in about ${due}`
   const attempt = payload.worker_attempt === undefined ? "" : ` (attempt ${payload.worker_attempt})`
-  const retry = payload.worker_retry_at === undefined
-    ? ""
-    : `in ${duration((Date.parse(payload.worker_retry_at) - now) / 1000)}${attempt}`
+  const retry = payload.worker_retry_at === undefined ? "" : `in ${due}${attempt}`
   return [
-    ["worker", `${(tints[state] ?? onStdout.bold)(state)} for ${ago(now, payload.worker_since)}${until}`],
+    [
+      "worker",
+      `${(tints[state] ?? onStdout.bold)(state)} for ${duration(number(payload, "worker_since_secs"))}${until}`
+    ],
     ["reason", [payload.worker_reason, payload.worker_detail].filter((part) => part !== undefined).join(": ")],
     ["remedy", payload.worker_remedy ?? ""],
     ["next try", retry]
@@ -67,11 +66,11 @@ const requests = (payload: Payload): string => {
 }
 
 /** The answer of `sidecar.status` as a table for people; a row without a value is left out. */
-export const render = (payload: Payload, now: number): string => {
+export const render = (payload: Payload): string => {
   const draining = payload.draining === "true" ? onStdout.yellow(", draining") : ""
   const rows: ReadonlyArray<readonly [string, string]> = [
     ["sidecar", `${payload.version ?? ""}, up ${duration(number(payload, "uptime_secs"))}${draining}`],
-    ...worker(payload, now),
+    ...worker(payload),
     [
       "streams",
       `${number(payload, "streams_in_flight")} in flight, ${number(payload, "streams_held")} held, `
@@ -106,7 +105,7 @@ const asJson = (payload: Payload): string =>
 const once = (peer: Peer, json: boolean) =>
   Effect.gen(function*() {
     const payload = yield* ask(peer)
-    yield* printLine(json ? asJson(payload) : render(payload, yield* Clock.currentTimeMillis))
+    yield* printLine(json ? asJson(payload) : render(payload))
     return payload
   })
 
@@ -115,10 +114,7 @@ const watch = (peer: Peer, json: boolean) =>
     Effect.matchEffect({
       onFailure: (error) =>
         Effect.succeed(json ? JSON.stringify({ status: "error", message: error.message }) : error.message),
-      onSuccess: (payload) =>
-        json
-          ? Effect.succeed(asJson(payload))
-          : Effect.map(Clock.currentTimeMillis, (now) => render(payload, now))
+      onSuccess: (payload) => Effect.succeed(json ? asJson(payload) : render(payload))
     }),
     Effect.flatMap((text) => print(!json && process.stdout.isTTY ? `${CLEAR_SCREEN}${text}\n` : `${text}\n`)),
     Effect.repeat(Schedule.spaced("1 second"))

@@ -1,4 +1,5 @@
 import { Clock, Data, Duration, Effect, Layer, Schedule } from "effect"
+import { monotonicMillis } from "../internal/monotonic.ts"
 import { BillingSink } from "../services/BillingSink.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
@@ -63,9 +64,10 @@ export const layer: Layer.Layer<never, never, UsageJournal | BillingSink | Metri
 
     const attempt = (batch: UsageBatch): Effect.Effect<Settlement, NotNow> =>
       Effect.gen(function*() {
-        const startedAt = yield* Clock.currentTimeMillis
+        const monotonic = monotonicMillis(yield* Clock.Clock)
+        const startedAt = monotonic()
         const verdict = yield* sink.send(batch)
-        took = (yield* Clock.currentTimeMillis) - startedAt
+        took = monotonic() - startedAt
         switch (verdict._tag) {
           case "Accepted":
             metrics.usageReport(verdict.duplicate ? "duplicate" : "accepted")

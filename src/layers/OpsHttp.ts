@@ -72,6 +72,7 @@ const makePages = Effect.fnUntraced(function*(
   const monotonic = monotonicMillis(clock)
   const startedAt = clock.currentTimeMillisUnsafe()
   const workerAt = parseWorkerAddress(settings.server.worker_uds)
+  const startedMonotonic = monotonic()
   const publish = publicText([
     workerAt?._tag === "Unix" ? workerAt.path : "",
     settings.metering.journal_path
@@ -96,6 +97,9 @@ const makePages = Effect.fnUntraced(function*(
 
   const ready = Effect.sync(() =>
     readiness({
+      now: clock.currentTimeMillisUnsafe(),
+      ready: proxy.ready(),
+      admission: proxy.admission(),
       state: worker.current(),
       draining: proxy.draining(),
       inFlight: proxy.inFlight(),
@@ -108,6 +112,7 @@ const makePages = Effect.fnUntraced(function*(
       version,
       now: clock.currentTimeMillisUnsafe(),
       startedAt,
+      uptimeMillis: monotonic() - startedMonotonic,
       readiness: yield* ready,
       figures: yield* metrics.figures,
       recent: window.recent(yield* totals),

@@ -1,7 +1,16 @@
-import { Duration, Effect, Exit, Fiber, Latch, Layer, type Scope, Stream } from "effect"
+import { Effect, Latch, Layer, type Scope } from "effect"
 import { CircuitBreaker } from "effect/persistence"
+import {
+  type AdmissionFacts,
+  admissionOf,
+  isReady,
+  ReadyWatch,
+  refusalAtTheDoor
+} from "../internal/stream/admission.ts"
 import { type Arrival, Arrivals } from "../internal/stream/arrivals.ts"
+import { departed } from "../internal/stream/deadline.ts"
 import type { FirstMessage } from "../internal/stream/firstMessage.ts"
+import * as OpeningBreaker from "../internal/stream/openingBreaker.ts"
 import { PassthroughCall } from "../internal/stream/passthroughCall.ts"
 import { PlaceQueue } from "../internal/stream/placeQueue.ts"
 import { ProxiedStream } from "../internal/stream/proxiedStream.ts"
@@ -23,93 +32,12 @@ import { type StreamSpan, StreamTracer } from "../services/StreamTracer.ts"
 import { tokensOf, UsageMeter } from "../services/UsageMeter.ts"
 import type { StreamIdentity } from "../services/UsageRecord.ts"
 import type { ServerCall } from "../services/Wire.ts"
-import type { WorkerLink } from "../services/WorkerChannel.ts"
 import { WorkerConnection } from "../services/WorkerConnection.ts"
 
-const KEY = "worker"
-/** Calls that break together with their link are one failure of the worker, not one each. */
-const SAME_BREAK_MILLIS = 50
 /** Room for the path within what stays beside `[server] max_metadata_bytes`. */
 const ORDINARY_PATH_LENGTH = 256
 /** A compressed request is opened for its identity alone, off the event loop; one that is larger stays anonymous. */
 const IDENTITY_LIMITS = { inBytes: 1024 * 1024, outBytes: 4 * 1024 * 1024, atOnce: 2 }
-/** While the one probe of a half-open circuit is under way. */
-const PROBING_RETRY_MILLIS = 1000
-
-const circuitNames = { Closed: "closed", Open: "open", HalfOpen: "half_open" } as const
-
-/**
- * Effect's circuit breaker around the opening of a stream. While all is well a stream does not pass through it at all;
- * only after a failure is every opening admitted and recorded by it, until it is closed again by a success.
- */
-const makeBreaker = Effect.fnUntraced(function*(
-  options: { readonly tripAfter: number; readonly openMillis: number },
-  metrics: Metrics["Service"],
-  now: () => number
-) {
-  const breaker = yield* CircuitBreaker.make({
-    tripPolicy: CircuitBreaker.consecutive(options.tripAfter),
-    openDuration: Duration.millis(options.openMillis)
-  })
-  const track = Fiber.runIn(yield* Effect.scope)
-  const run = Effect.runForkWith(yield* Effect.context<never>())
-  metrics.circuitState("closed")
-  yield* breaker.transitions.pipe(
-    Stream.runForEach((transition) =>
-      Effect.sync(() => metrics.circuitState(circuitNames[transition.to])).pipe(
-        Effect.andThen(
-          Effect.logWarning("circuit breaker").pipe(
-            Effect.annotateLogs({ from: circuitNames[transition.from], to: circuitNames[transition.to] })
-          )
-        )
-      )
-    ),
-    Effect.forkScoped({ startImmediately: true })
-  )
-
-  const classify = (exit: Exit.Exit<Opening>): CircuitBreaker.Outcome => {
-    if (Exit.isFailure(exit) || exit.value === "ignored") return CircuitBreaker.ignored
-    return exit.value === "succeeded" ? CircuitBreaker.success : CircuitBreaker.failure()
-  }
-  let watchful = false
-  let lastBreak: { readonly link: WorkerLink | undefined; readonly at: number } | undefined
-
-  const record = (opening: Opening, link: WorkerLink | undefined): void => {
-    if (opening !== "failed") return
-    const at = now()
-    const same = lastBreak !== undefined && lastBreak.link === link && at - lastBreak.at < SAME_BREAK_MILLIS
-    lastBreak = { link, at }
-    if (same) return
-    watchful = true
-    track(run(Effect.ignore(breaker.execute(Effect.succeed(opening), { key: KEY, classify }))))
-  }
-  const guard = (opening: Effect.Effect<Opening>): Effect.Effect<void, E.CircuitOpen> =>
-    breaker.execute(opening, { key: KEY, classify }).pipe(
-      Effect.map((opening) => {
-        if (opening === "succeeded") watchful = false
-      }),
-      Effect.mapError(({ reason }) =>
-        new E.CircuitOpen({
-          retryAfterMillis: reason._tag === "CircuitOpen"
-            ? Duration.toMillis(reason.retryAfter)
-            : PROBING_RETRY_MILLIS
-        })
-      )
-    )
-  /** Why a new stream is not even admitted; a stream that loses a race for the one probe is told by {@link guard}. */
-  const refusal: Effect.Effect<E.CircuitOpen | undefined> = breaker.state(KEY).pipe(
-    Effect.map((state) =>
-      state._tag === "Open" && Duration.toMillis(state.retryAfter) > 0
-        ? new E.CircuitOpen({ retryAfterMillis: Duration.toMillis(state.retryAfter) })
-        : state._tag === "HalfOpen" && state.probing
-        ? new E.CircuitOpen({ retryAfterMillis: PROBING_RETRY_MILLIS })
-        : undefined
-    ),
-    Effect.orElseSucceed(() => undefined)
-  )
-  return { record, guard, refusal, isWatchful: () => watchful }
-})
-
 const make: Effect.Effect<
   InferenceProxy["Service"],
   never,
@@ -122,17 +50,22 @@ const make: Effect.Effect<
   const metrics = yield* Metrics
   const limits = yield* Limits
   const watchdog = yield* Watchdog.make
-  const breaker = yield* makeBreaker(
+  const breaker = yield* OpeningBreaker.make(
     { tripAfter: config.circuit_breaker.trip_after, openMillis: config.circuit_breaker.open_secs * 1000 },
     metrics,
     watchdog.now
   )
 
+  /** So many are held or queued that it may matter to those who come. */
+  let onCrowd = (): void => {}
   const room = new WaitingRoom({
     maxStreams: config.reload.max_held_streams,
     maxBytes: config.reload.max_held_bytes,
     watchdog,
-    onSize: metrics.heldStreams,
+    onSize: (size) => {
+      metrics.heldStreams(size)
+      onCrowd()
+    },
     isOpen: () => connection.link() !== undefined
   })
   yield* Effect.acquireRelease(
@@ -140,10 +73,14 @@ const make: Effect.Effect<
     (unsubscribe) => Effect.sync(unsubscribe)
   )
 
+  const places = new PlaceQueue(config.server.max_worker_streams, config.server.max_queued_streams, (size) => {
+    metrics.queuedStreams(size)
+    onCrowd()
+  })
   const env: StreamEnv = {
     watchdog,
     room,
-    places: new PlaceQueue(config.server.max_worker_streams, config.server.max_queued_streams, metrics.queuedStreams),
+    places,
     connection,
     metrics,
     peek: {
@@ -180,6 +117,8 @@ const make: Effect.Effect<
   })
   const decompress = makeDecompress(IDENTITY_LIMITS)
   const streams = new Set<ProxiedStream>()
+  /** Calls that have been let in and are not streams yet: their request is being opened. */
+  let admitting = 0
   const others = new Set<PassthroughCall>()
   const idle = yield* Latch.make(true)
   const drainListeners = new Set<(draining: boolean) => void>()
@@ -193,6 +132,7 @@ const make: Effect.Effect<
       if (draining === value) return
       draining = value
       if (value) arrivals.refuseAll(() => new E.Draining({ delivered: 0 }))
+      ready.look()
       for (const listener of drainListeners) listener(value)
     })
 
@@ -210,17 +150,23 @@ const make: Effect.Effect<
     if (error._tag === "MetadataTooLarge") metrics.metadataRejected()
   }
 
-  const refusal = (): E.StreamError | undefined => {
-    if (draining) return new E.Draining({ delivered: 0 })
-    const limit = config.server.max_concurrent_streams
-    if (streams.size >= limit) return new E.TooManyStreams({ limit })
-    const { _tag } = connection.current()
-    const held = _tag === "Reloading" || _tag === "Connected" || env.holdOnDisconnectMillis > 0
-    if (connection.link() === undefined && !held) {
-      return workerUnavailable(connection)
-    }
-    return undefined
+  const facts: AdmissionFacts = {
+    connection,
+    room,
+    places,
+    settings: config,
+    draining: () => draining,
+    inFlight: () => streams.size + admitting,
+    circuitMillis: breaker.openMillis
   }
+  const ready = new ReadyWatch(facts, watchdog)
+  onCrowd = () => ready.look()
+  breaker.onChange(() => ready.look())
+  yield* Effect.acquireRelease(
+    Effect.sync(() => connection.onChange(() => ready.look())),
+    (unsubscribe) => Effect.sync(unsubscribe)
+  )
+  const refusal = (): E.StreamError | undefined => refusalAtTheDoor(facts)?.()
 
   const settled = (stream: ProxiedStream, begin: (onSettled: () => void) => void): Effect.Effect<void> =>
     Effect.callback<void>((resume) => {
@@ -261,6 +207,7 @@ const make: Effect.Effect<
         if (stream.end !== undefined) span.end(stream.tally, stream.end)
         streams.delete(stream)
         left()
+        if (streams.size === config.server.max_concurrent_streams - 1) ready.look()
       })),
       Effect.andThen(Effect.suspend(() => logEnd(stream)))
     )
@@ -277,7 +224,9 @@ const make: Effect.Effect<
     const tally = meter.open()
     if (identity !== undefined) tally.identity = identity
     const stream = new ProxiedStream(call, metadata, tally, env)
+    admitting--
     streams.add(stream)
+    if (streams.size === config.server.max_concurrent_streams) ready.look()
     idle.closeUnsafe()
     return Effect.ensuring(carryOn(stream), finish(stream, span))
   }
@@ -316,6 +265,7 @@ const make: Effect.Effect<
         const { requests } = arrival
         const refused = refusal()
         if (refused !== undefined) return Effect.sync(() => endUnadmitted(call, refused))
+        admitting++
         const admitted = (carryOn: typeof carry) =>
           Effect.flatMap(
             identify(requests, call),
@@ -324,7 +274,11 @@ const make: Effect.Effect<
         if (!breaker.isWatchful() || connection.link() === undefined) return admitted(carry)
         return Effect.flatMap(
           breaker.refusal,
-          (open) => open === undefined ? admitted(carryGuarded) : Effect.sync(() => endUnadmitted(call, open))
+          (open) => {
+            if (open === undefined) return admitted(carryGuarded)
+            admitting--
+            return Effect.sync(() => endUnadmitted(call, open))
+          }
         )
       }
     }
@@ -338,7 +292,7 @@ const make: Effect.Effect<
       const refused = refusal() ?? tooLarge(call, bytes)
       if (refused !== undefined) return Effect.sync(() => endUnadmitted(call, refused))
       return Effect.matchCauseEffect(restore(arrivals.awaitFirst(call)), {
-        onFailure: () => Effect.sync(() => endUnadmitted(call, new E.GatewayGone({ departure: "cancelled" }))),
+        onFailure: () => Effect.sync(() => endUnadmitted(call, departed(call, "cancelled", watchdog.now()))),
         onSuccess: (arrival) => begin(call, metadata, arrival, restore)
       })
     })
@@ -385,6 +339,9 @@ const make: Effect.Effect<
       drainListeners.add(listener)
       return () => void drainListeners.delete(listener)
     },
+    admission: () => admissionOf(facts),
+    ready: () => isReady(admissionOf(facts), facts),
+    onReady: (listener) => ready.onChange(listener),
     inFlight: () => streams.size,
     awaitIdle: idle.await,
     abortAll: Effect.sync(() => {

@@ -1,4 +1,5 @@
 import { Clock, Effect, Layer } from "effect"
+import { monotonicMillis } from "../internal/monotonic.ts"
 import { AI_INFERENCE, AI_TRAINING } from "../internal/surface/aiMessages.ts"
 import { controlHandler } from "../internal/surface/controlService.ts"
 import { GRPC_HEALTH, grpcHealthRoutes } from "../internal/surface/grpcHealthService.ts"
@@ -33,7 +34,7 @@ export const layer: Layer.Layer<SidecarRoutes, never, InferenceProxy | Metrics |
       const connection = yield* WorkerConnection
       const metrics = yield* Metrics
       const proxy = yield* InferenceProxy
-      const startedAt = yield* Clock.currentTimeMillis
+      const startedAt = monotonicMillis(yield* Clock.Clock)()
 
       const maxMessageBytes = Math.min(OWN_REQUEST_BYTES, config.server.max_message_bytes)
       const own: UnaryOptions = {
@@ -58,7 +59,7 @@ export const layer: Layer.Layer<SidecarRoutes, never, InferenceProxy | Metrics |
         [`/${AI_INFERENCE}/StreamPredict`, proxy.predict],
         [`/${AI_INFERENCE}/Control`, controlHandler({ ...own, config, connection, metrics, proxy, startedAt })],
         [`/${AI_INFERENCE}/Health`, healthHandler({ ...own, checkTimeoutMillis, connection, metrics, proxy })],
-        ...grpcHealthRoutes({ ...own, services, connection, proxy }),
+        ...grpcHealthRoutes({ ...own, services, proxy }),
         ...(yield* reflectionRoutes(own))
       ])
       return { routes, fallback: proxy.passthrough }

@@ -214,7 +214,7 @@ const make = Effect.gen(function*() {
     if (soon === undefined) attempt++
     const delay = soon ?? (yield* backoff.next)
     due = Math.min(due, monotonic() + delay)
-    status.apply(Evidence.Planned({ attempt, retryAt: wall() + delay }))
+    status.apply(Evidence.Planned({ attempt, retryAt: wall() + delay, delayMillis: delay }))
     if (soon === undefined && attempt === health.max_reconnect_attempts && primary === undefined) {
       yield* Effect.logWarning(Saying.exhausted(attempt, health.check_interval_secs))
     }
@@ -353,11 +353,13 @@ const make = Effect.gen(function*() {
     lastHealth: () => lastHealth,
     retryAfterMillis: () =>
       retryAfter(status.current(), {
-        now: wall(),
+        dueInMillis: status.dueInMillis(),
         polled: primary !== undefined,
         chance: random.nextDoubleUnsafe(),
-        health
+        settings
       }),
+    elapsedMillis: status.elapsedMillis,
+    dueInMillis: status.dueInMillis,
     announceReload: (etaSeconds) =>
       Effect.sync(() => {
         const etaMillis = etaSeconds === undefined ? undefined : etaSeconds * 1000

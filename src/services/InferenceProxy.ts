@@ -1,5 +1,15 @@
 import { Context, type Effect } from "effect"
+import type { StreamError } from "./StreamError.ts"
 import type { ServerCall } from "./Wire.ts"
+
+/**
+ * What would become of a StreamPredict call that came now: sent on (or queued for a place at the worker), held until the
+ * worker is back for so many milliseconds at most, or refused.
+ */
+export type Admission =
+  | { readonly _tag: "Served" }
+  | { readonly _tag: "Held"; readonly patienceMillis: number }
+  | { readonly _tag: "Refused"; readonly error: () => StreamError }
 
 /**
  * The path of a stream: admission, hold, queue, relay, replay, end, meter (docs/design.md §5–§7).
@@ -22,6 +32,12 @@ export class InferenceProxy extends Context.Service<InferenceProxy, {
    * by it, since an open one would hold up the drain.
    */
   readonly onDraining: (listener: (draining: boolean) => void) => () => void
+  /** Decided from the same facts as the admission of a stream. */
+  readonly admission: () => Admission
+  /** `[health] ready_when`: whether gateways should send streams here, by {@link admission}. */
+  readonly ready: () => boolean
+  /** Calls `listener` synchronously whenever {@link ready} changes; returns the way to unsubscribe. */
+  readonly onReady: (listener: () => void) => () => void
   /** Streams in flight, also those that are held. */
   readonly inFlight: () => number
   /** Completes when no stream is in flight. */

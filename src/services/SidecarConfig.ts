@@ -134,7 +134,12 @@ export const Settings = Schema.Struct({
     /** Time between the reconnects of the first phase, ±20 %. */
     reconnect_delay_secs: orElse(Secs, 2),
     /** Reconnects in the first phase, then one each `check_interval_secs`; 0: the first phase never ends. */
-    max_reconnect_attempts: orElse(CountOrOff, 5)
+    max_reconnect_attempts: orElse(CountOrOff, 5),
+    /**
+     * When gRPC health and `/readyz` say that gateways may send streams here: while a new one would be served or held
+     * ("accepting"), or only while it would be served at once ("connected").
+     */
+    ready_when: orElse(choice("accepting", "connected"), "accepting")
   }).pipe(Schema.withDecodingDefault(noKeys)),
   reload: Schema.Struct({
     /** How long a new stream is held while the worker reloads. */

@@ -14,16 +14,19 @@ export type DownReason =
 /**
  * The worker's status (design: `Connecting → Connected ⇄ Reloading`, `Disconnected` from each).
  *
- * - `since`: wall clock, milliseconds since the epoch.
- * - `Connected.saturatedSince`: wall clock since when the worker is *saturated*: it has no thread left to answer Health,
- *   and still shows signs of life, by frames or by its transport's acknowledgement. Absent when it is not.
+ * Its times are wall clock, milliseconds since the epoch, for people to read. A wall clock can be set: durations are
+ * {@link WorkerConnection}'s `elapsedMillis` and `dueInMillis`, never a difference of these.
+ *
+ * - `since`: when it began.
+ * - `Connected.saturatedSince`: since when the worker is *saturated*: it has no thread left to answer Health, and still
+ *   shows signs of life, by frames or by its transport's acknowledgement. Absent when it is not.
  * - `Connected.renewing`: the worker has asked for a new connection (GOAWAY NO_ERROR) and the next one is not proved yet:
  *   new streams wait for it.
  * - `Reloading.restarting`: the worker has said goodbye and is not back yet. It is given the time of a hold to return;
  *   until then new streams are held as in a reload.
- * - `Disconnected.retryAt`: wall clock of the next attempt, when one is scheduled.
+ * - `Disconnected.retryAt`: the next attempt, when one is scheduled.
  * - `Disconnected.remedy`: one sentence for the operator.
- * - `Reloading.until`: wall clock when the worker expects to be back, if it said so.
+ * - `Reloading.until`: when the worker expects to be back, if it said so.
  */
 export type WorkerState = Data.TaggedEnum<{
   Connecting: { readonly since: number; readonly attempt: number }
@@ -75,6 +78,13 @@ export class WorkerConnection extends Context.Service<WorkerConnection, {
   readonly lastHealth: () => WorkerHealth | undefined
   /** Milliseconds after which a refused gateway should come back: the reload's ETA or the reconnect schedule, jittered. */
   readonly retryAfterMillis: () => number
+  /** Milliseconds for which the status has been what it is, by the monotonic clock. */
+  readonly elapsedMillis: () => number
+  /**
+   * Milliseconds until a reloading worker means to be back, or until the next dial, by the monotonic clock: 0 when that
+   * time has passed, `undefined` when nothing is known.
+   */
+  readonly dueInMillis: () => number | undefined
   /** The worker announces a reload: new streams are held from now on. `etaSeconds`: optional. */
   readonly announceReload: (etaSeconds: number | undefined) => Effect.Effect<void>
   /** The worker (or an operator) says that the reload is over: probed at once. */

@@ -7,10 +7,11 @@ import { expect } from "vitest"
 import * as OpsHttpLayer from "../../src/layers/OpsHttp.ts"
 import * as PromMetrics from "../../src/layers/PromMetrics.ts"
 import type { BindError } from "../../src/services/GrpcServer.ts"
-import { InferenceProxy } from "../../src/services/InferenceProxy.ts"
+import { type Admission, InferenceProxy } from "../../src/services/InferenceProxy.ts"
 import { Metrics } from "../../src/services/Metrics.ts"
 import { OpsHttp } from "../../src/services/OpsHttp.ts"
 import { Settings, SidecarConfig } from "../../src/services/SidecarConfig.ts"
+import { TooManyStreams } from "../../src/services/StreamError.ts"
 import { type JournalCondition, UsageJournal } from "../../src/services/UsageJournal.ts"
 import { WorkerConnection, WorkerState } from "../../src/services/WorkerConnection.ts"
 
@@ -18,6 +19,9 @@ import { WorkerConnection, WorkerState } from "../../src/services/WorkerConnecti
 interface World {
   state: WorkerState
   draining: boolean
+  admission: Admission
+  /** By default that of a sidecar that is ready only when connected. */
+  ready: boolean | undefined
   inFlight: number
   journal: JournalCondition
   healthMetrics: Record<string, string>
@@ -38,6 +42,8 @@ const missing = (detail: string, remedy = "start the worker") =>
 const makeWorld = (): World => ({
   state: connected,
   draining: false,
+  admission: { _tag: "Served" },
+  ready: undefined,
   inFlight: 0,
   journal: { _tag: "ok" },
   healthMetrics: {}
@@ -60,12 +66,17 @@ const sidecar = (world: World, config = settings()) =>
         link: () => undefined,
         onChange: () => () => undefined,
         retryAfterMillis: () => 0,
+        elapsedMillis: () => 0,
+        dueInMillis: () => undefined,
         suspect: () => undefined,
         lastHealth: () => ({ healthy: true, metrics: world.healthMetrics })
       }),
       Layer.mock(InferenceProxy, {
         draining: () => world.draining,
         onDraining: () => () => undefined,
+        admission: () => world.admission,
+        ready: () => world.ready ?? (world.state._tag === "Connected" && !world.draining),
+        onReady: () => () => undefined,
         inFlight: () => world.inFlight
       }),
       Layer.mock(UsageJournal, {
@@ -150,10 +161,13 @@ describe("OpsHttp", () => {
   })
 
   it.live("says why it is not ready, what to do, since when, and when it tries again", () => {
-    const world = { ...makeWorld(), inFlight: 3, state: missing("nobody there") }
+    const admission: Admission = { _tag: "Refused", error: () => new TooManyStreams({ limit: 0 }) }
+    const world = { ...makeWorld(), inFlight: 3, state: missing("nobody there"), admission }
     return Effect.gen(function*() {
       expect(yield* json("/readyz")).toEqual({
         ready: false,
+        new_streams: "refused",
+        held_until: null,
         status: "disconnected",
         reason: "SocketMissing",
         detail: "nobody there",

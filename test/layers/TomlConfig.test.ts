@@ -124,7 +124,7 @@ describe("ConfigError", () => {
           section: "health",
           key: "retries",
           message: "unknown key; [health] has check_interval_secs, check_timeout_secs, failure_threshold, " +
-            "reconnect_delay_secs, max_reconnect_attempts"
+            "reconnect_delay_secs, max_reconnect_attempts, ready_when"
         },
         { source: "SIDECAR_WIRE", message: "expected one of http2, grpc-js, got \"pigeon\"" }
       ])

@@ -329,7 +329,7 @@ describe("A drain", () => {
       const running = yield* gateway()
       const stalled = yield* gateway({ reader: { stallAfter: 1 }, windowBytes: 100 })
       yield* pass("3 seconds")
-      yield* worker("reload for 1h")
+      yield* worker("reload for 1h without eta")
       yield* pass("5 seconds")
       const held = yield* gateway()
       yield* proxy.drain

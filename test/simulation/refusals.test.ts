@@ -20,7 +20,7 @@ interface Refusal {
 
 const one = { max_worker_streams: 1, queue_timeout_secs: 1 }
 const silent = { worker: { answer: Answer.silence } }
-const reloading = Effect.andThen(worker("reload for 1h"), pass("5 seconds"))
+const reloading = Effect.andThen(worker("reload for 1h without eta"), pass("5 seconds"))
 
 const refusals: ReadonlyArray<Refusal> = [
   {

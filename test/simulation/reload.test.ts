@@ -88,7 +88,7 @@ describe("A reload", () => {
     "that takes too long for a stream ends its waiting after hold_timeout_secs",
     { config: { reload: { hold_timeout_secs: 10 } } },
     Effect.gen(function*() {
-      yield* reloadNoticed("reload for 5m")
+      yield* reloadNoticed("reload for 5m without eta")
       const call = yield* gateway()
       yield* pass("9900 millis")
       assert.isUndefined(call.seen.endedAt)
@@ -105,7 +105,7 @@ describe("A reload", () => {
     "holds a stream no longer than its caller waits",
     {},
     Effect.gen(function*() {
-      yield* reloadNoticed("reload for 5m")
+      yield* reloadNoticed("reload for 5m without eta")
       const call = yield* gateway({ timeoutMillis: 4000 })
       yield* pass("3990 millis")
       assert.isUndefined(call.seen.endedAt)
@@ -255,7 +255,7 @@ describe("A reload", () => {
     {},
     Effect.gen(function*() {
       const connection = yield* WorkerConnection
-      yield* connection.announceReload(60)
+      yield* connection.announceReload(45)
       yield* pass("20 seconds")
       yield* assertStatus("Reloading")
       const call = yield* gateway()

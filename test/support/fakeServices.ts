@@ -103,6 +103,8 @@ export class World {
         health: Effect.suspend(() => this.health),
         lastHealth: () => this.lastHealth,
         retryAfterMillis: () => 2000,
+        elapsedMillis: () => 1000,
+        dueInMillis: () => undefined,
         announceReload: (eta) => this.#act(`reload ${eta}`),
         announceReady: this.#act("ready"),
         reconnect: this.#act("reconnect"),
@@ -117,6 +119,14 @@ export class World {
         onDraining: (listener) => {
           this.#drainListeners.add(listener)
           return () => void this.#drainListeners.delete(listener)
+        },
+        admission: () =>
+          this.state._tag === "Connected" ? { _tag: "Served" } : { _tag: "Held", patienceMillis: 30_000 },
+        ready: () => this.state._tag === "Connected" && !this.draining,
+        onReady: (listener) => {
+          const heard = () => listener()
+          this.#stateListeners.add(heard)
+          return () => void this.#stateListeners.delete(heard)
         },
         inFlight: () => 4,
         awaitIdle: Effect.void,

@@ -3,7 +3,7 @@ import { type DownReason, WorkerState } from "../../services/WorkerConnection.ts
 
 /**
  * The worker's status as a pure function of what was seen (docs/design.md §4). All times are wall clock, milliseconds since the
- * epoch, and belong to the event.
+ * epoch, and belong to the event: they are for people, and no difference of two of them is a duration.
  */
 export interface Situation {
   readonly state: WorkerState
@@ -37,7 +37,8 @@ export type Evidence = Data.TaggedEnum<{
   /** There is no link any more. */
   Lost: { readonly at: number; readonly reason: DownReason; readonly detail: string }
   /** The next dial is planned. */
-  Planned: { readonly attempt: number; readonly retryAt: number }
+  /** `delayMillis`: until then, as a duration; `retryAt` is for people. */
+  Planned: { readonly attempt: number; readonly retryAt: number; readonly delayMillis: number }
   /** A new link is up, to another worker process perhaps: what it answers ends a reload that was announced before. */
   Replaced: {}
   ReloadAnnounced: { readonly at: number; readonly etaMillis: number | undefined }
@@ -58,11 +59,15 @@ export const initial = (at: number): Situation => ({
   expired: false
 })
 
-/** The next situation; the same object when nothing changed. `remedyOf`: one sentence for the operator. */
+/**
+ * The next situation; the same object when nothing changed. `remedyOf`: one sentence for the operator. `isEarly`: the
+ * time at which a reloading worker means to be back is still to come, by a clock that cannot be set.
+ */
 export const next = (
   now: Situation,
   evidence: Evidence,
-  remedyOf: (reason: DownReason) => string
+  remedyOf: (reason: DownReason) => string,
+  isEarly: boolean
 ): Situation => {
   const { state } = now
   if (state._tag === "Disconnected" && state.reason === "Stopped") return now
@@ -110,7 +115,7 @@ export const next = (
       if (!evidence.healthy) {
         return state._tag === "Reloading" ? now : down(at, "Unhealthy", evidence.detail)
       }
-      const pending = state._tag === "Reloading" && now.announced && (state.until === undefined || at < state.until)
+      const pending = state._tag === "Reloading" && now.announced && (state.until === undefined || isEarly)
       if (pending) return now
       if (state._tag !== "Connected") {
         return { state: WorkerState.Connected({ since: at }), announced: false, expired: false }
@@ -127,7 +132,7 @@ export const next = (
     case "Parted":
       return state._tag === "Connected" && state.renewing !== true
         ? { ...now, state: WorkerState.Connected({ since: state.since, renewing: true }) }
-        : next(now, Evidence.Lost(evidence), remedyOf)
+        : next(now, Evidence.Lost(evidence), remedyOf, isEarly)
     case "Unproven":
       if (state._tag === "Connected" && state.renewing === true) {
         return restart(evidence.at, evidence.reason, evidence.detail)

@@ -1,5 +1,6 @@
 import { Clock, Effect, Fiber, PubSub, type Scope, type Stream, SubscriptionRef } from "effect"
 import type { DownReason, WorkerState } from "../../services/WorkerConnection.ts"
+import { monotonicMillis } from "../monotonic.ts"
 import { sayChange } from "./connectionLog.ts"
 import { Evidence, initial, next } from "./connectionState.ts"
 
@@ -21,7 +22,33 @@ export interface ConnectionStatus {
   readonly current: () => WorkerState
   readonly changes: Stream.Stream<WorkerState>
   readonly apply: (evidence: Evidence) => void
+  /** How long it has been what it is. */
+  readonly elapsedMillis: () => number
+  /** Until a reloading worker means to be back, or the next dial; 0 when that time has passed, `undefined` when unknown. */
+  readonly dueInMillis: () => number | undefined
   readonly subscribe: (listener: (state: WorkerState) => void) => () => void
+}
+
+/** The moments of the status by the monotonic clock: every duration is made of these. */
+interface Timing {
+  enteredAt: number
+  dueAt: number | undefined
+}
+
+const dueOf = (state: WorkerState): number | undefined =>
+  state._tag === "Reloading" ? state.until : state._tag === "Disconnected" ? state.retryAt : undefined
+
+/** The duration that came with the evidence of a due time. */
+const announcedBy = (evidence: Evidence): number | undefined => {
+  switch (evidence._tag) {
+    case "Answered":
+    case "ReloadAnnounced":
+      return evidence.etaMillis
+    case "Planned":
+      return evidence.delayMillis
+    default:
+      return undefined
+  }
 }
 
 /** The cell, with the clock of a reload. Its fibers live in the scope. */
@@ -29,6 +56,8 @@ export const make = Effect.fnUntraced(
   function*(options: StatusOptions): Effect.fn.Return<ConnectionStatus, never, Scope.Scope> {
     const clock = yield* Clock.Clock
     const wall = () => clock.currentTimeMillisUnsafe()
+    const monotonic = monotonicMillis(clock)
+    const timing: Timing = { enteredAt: monotonic(), dueAt: undefined }
     const fork = Effect.runForkWith(yield* Effect.context<never>())
     const track = Fiber.runIn(yield* Effect.scope)
     const listeners = new Set<(state: WorkerState) => void>()
@@ -38,9 +67,15 @@ export const make = Effect.fnUntraced(
 
     const apply = (evidence: Evidence): void => {
       const before = situation.state
-      situation = next(situation, evidence, options.remedyOf)
+      const isEarly = timing.dueAt !== undefined && monotonic() < timing.dueAt
+      situation = next(situation, evidence, options.remedyOf, isEarly)
       const after = situation.state
       if (after === before) return
+      if (after._tag !== before._tag || after.since !== before.since) timing.enteredAt = monotonic()
+      if (dueOf(after) !== dueOf(before)) {
+        const millis = dueOf(after) === undefined ? undefined : announcedBy(evidence)
+        timing.dueAt = millis === undefined ? undefined : monotonic() + millis
+      }
       // What `SubscriptionRef.set` does, without its semaphore: this is the only writer, and it must not wait.
       cell.value = after
       options.onChange(after)
@@ -63,22 +98,22 @@ export const make = Effect.fnUntraced(
       reloadClock?.interruptUnsafe()
       reloadClock = undefined
       if (after._tag !== "Reloading") return
-      const now = wall()
+      const now = monotonic()
       if (after.restarting === true) {
         const over = Effect.sync(() => apply(Evidence.RestartTooLong({ at: wall() })))
         reloadClock = track(fork(Effect.andThen(Effect.sleep(options.maxRestartMillis), over)))
         return
       }
       const longest = Effect.andThen(
-        Effect.sleep(Math.max(0, after.since + options.maxReloadMillis - now)),
+        Effect.sleep(Math.max(0, timing.enteredAt + options.maxReloadMillis - now)),
         Effect.sync(() => {
           const detail = `the worker has been reloading for ${options.maxReloadMillis / 1000}s`
           apply(Evidence.ReloadTooLong({ at: wall(), detail }))
         })
       )
-      const expected = after.until === undefined
+      const expected = timing.dueAt === undefined
         ? Effect.void
-        : Effect.andThen(Effect.sleep(Math.max(0, after.until - now)), Effect.sync(options.onExpectedBack))
+        : Effect.andThen(Effect.sleep(Math.max(0, timing.dueAt - now)), Effect.sync(options.onExpectedBack))
       reloadClock = track(fork(Effect.all([longest, expected], { concurrency: "unbounded", discard: true })))
     }
 
@@ -86,6 +121,8 @@ export const make = Effect.fnUntraced(
       current: () => situation.state,
       changes: SubscriptionRef.changes(cell),
       apply,
+      elapsedMillis: () => monotonic() - timing.enteredAt,
+      dueInMillis: () => timing.dueAt === undefined ? undefined : Math.max(0, timing.dueAt - monotonic()),
       subscribe: (listener) => {
         listeners.add(listener)
         return () => {

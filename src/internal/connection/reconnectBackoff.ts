@@ -1,5 +1,6 @@
 import { Cause, Clock, Duration, Effect, Pull, Schedule } from "effect"
 import type { Settings } from "../../services/SidecarConfig.ts"
+import { monotonicMillis } from "../monotonic.ts"
 
 /**
  * When to dial again (docs/design.md §4), as one Schedule of two phases.
@@ -33,7 +34,7 @@ export const make = Effect.fnUntraced(function*(health: Settings["health"]) {
   let step = yield* Schedule.toStep(plan)
   const backoff: Backoff = {
     next: Effect.gen(function*() {
-      const now = yield* Clock.currentTimeMillis
+      const now = monotonicMillis(yield* Clock.Clock)()
       const [, delay] = yield* Pull.catchDone(step(now, undefined), () => Effect.die(new Cause.NoSuchElementError()))
       return Math.round(Duration.toMillis(delay))
     }),

@@ -103,7 +103,8 @@ export const make = (
       else if (outcome === "cancelled") total.cancelled++
       else total.failed++
       outcomes.add(outcome)
-      duration.observe(seconds)
+      // A refusal takes no time: among the streams it would make an outage look fast.
+      if (outcome !== "refused") duration.observe(seconds)
     },
     handled: handled.add,
     modelTokens: models.of,

@@ -1,11 +1,17 @@
+import type { Admission } from "../../services/InferenceProxy.ts"
 import type { JournalCondition } from "../../services/UsageJournal.ts"
 import type { WorkerState } from "../../services/WorkerConnection.ts"
 import { SATURATED_REMEDY, saturatedDetail } from "../connection/workerStateWords.ts"
+import { statusOf } from "../stream/streamStatus.ts"
 
 /** The answer of `/readyz`. Times are ISO 8601 in UTC. */
 export interface Readiness {
-  /** Whether a gateway may send streams here: the worker is connected and the sidecar does not drain. */
+  /** Whether a gateway may send streams here: `[health] ready_when`. */
   readonly ready: boolean
+  /** What would become of a stream that came now. */
+  readonly new_streams: "served" | "held" | "refused"
+  /** Until when a stream that came now would be held at most. */
+  readonly held_until: string | null
   readonly status: "connecting" | "connected" | "reloading" | "disconnected"
   /** Why it is not ready, as one stable word; `Saturated` is said of a worker that is ready. */
   readonly reason: string | null
@@ -35,6 +41,10 @@ export interface JournalView {
 
 /** What readiness is made of. */
 export interface ReadinessSource {
+  /** Wall clock, milliseconds since the epoch. */
+  readonly now: number
+  readonly ready: boolean
+  readonly admission: Admission
   readonly state: WorkerState
   readonly draining: boolean
   readonly inFlight: number
@@ -45,7 +55,7 @@ export interface ReadinessSource {
 
 const iso = (millis: number | undefined): string | null => millis === undefined ? null : new Date(millis).toISOString()
 
-const why = (state: WorkerState, draining: boolean, publish: (text: string) => string) => {
+const why = ({ admission, draining, publish, state }: ReadinessSource) => {
   if (draining) {
     return {
       reason: "Draining",
@@ -54,7 +64,11 @@ const why = (state: WorkerState, draining: boolean, publish: (text: string) => s
     }
   }
   switch (state._tag) {
-    case "Connected":
+    case "Connected": {
+      if (admission._tag === "Refused") {
+        const error = admission.error()
+        return { reason: error._tag, detail: statusOf(error).message, remedy: null }
+      }
       return state.saturatedSince === undefined
         ? { reason: null, detail: null, remedy: null }
         : {
@@ -62,12 +76,15 @@ const why = (state: WorkerState, draining: boolean, publish: (text: string) => s
           detail: saturatedDetail(new Date(state.saturatedSince).toISOString()),
           remedy: SATURATED_REMEDY
         }
+    }
     case "Connecting":
       return { reason: "Connecting", detail: `attempt ${state.attempt} to reach the worker`, remedy: null }
     case "Reloading":
       return {
         reason: "Reloading",
-        detail: state.restarting === true
+        detail: admission._tag === "Refused"
+          ? `the worker loads a model; new streams are refused: ${statusOf(admission.error()).message}`
+          : state.restarting === true
           ? "the worker said goodbye and is not back yet; new streams are held until it is"
           : "the worker loads a model; new streams are held until it is back",
         remedy: null
@@ -76,6 +93,11 @@ const why = (state: WorkerState, draining: boolean, publish: (text: string) => s
       return { reason: state.reason, detail: publish(state.detail), remedy: publish(state.remedy) }
   }
 }
+
+const admissionWord = { Served: "served", Held: "held", Refused: "refused" } as const
+
+/** The last moment that a `Date` can name: a hold may be set to longer than that. */
+const MAX_DATE = 8.64e15
 
 const statusWord: Record<WorkerState["_tag"], Readiness["status"]> = {
   Connecting: "connecting",
@@ -101,14 +123,19 @@ const journalView = (
 }
 
 /** Whether a gateway may send streams here, and why not. */
-export const readiness = ({ draining, inFlight, journal, publish, state }: ReadinessSource): Readiness => ({
-  ready: state._tag === "Connected" && !draining,
-  status: statusWord[state._tag],
-  ...why(state, draining, publish),
-  since: new Date(state.since).toISOString(),
-  retry_at: state._tag === "Disconnected" ? iso(state.retryAt) : null,
-  back_at: state._tag === "Reloading" ? iso(state.until) : null,
-  draining,
-  streams_in_flight: inFlight,
-  journal: journalView(journal, publish)
-})
+export const readiness = (source: ReadinessSource): Readiness => {
+  const { admission, draining, inFlight, journal, now, publish, ready, state } = source
+  return {
+    ready,
+    new_streams: admissionWord[admission._tag],
+    held_until: admission._tag === "Held" ? iso(Math.min(now + admission.patienceMillis, MAX_DATE)) : null,
+    status: statusWord[state._tag],
+    ...why(source),
+    since: new Date(state.since).toISOString(),
+    retry_at: state._tag === "Disconnected" ? iso(state.retryAt) : null,
+    back_at: state._tag === "Reloading" ? iso(state.until) : null,
+    draining,
+    streams_in_flight: inFlight,
+    journal: journalView(journal, publish)
+  }
+}

@@ -10,6 +10,8 @@ export interface StatusSource {
   /** Wall clock, milliseconds since the epoch. */
   readonly now: number
   readonly startedAt: number
+  /** By the monotonic clock. */
+  readonly uptimeMillis: number
   readonly readiness: Readiness
   readonly figures: Readonly<Record<string, number>>
   readonly recent: Recent
@@ -75,13 +77,13 @@ const usage = ({ figures, settings, series }: StatusSource) => {
 
 /** The content of `/status.json`. Nothing in it names a path or repeats what a model said. */
 export const statusReport = (source: StatusSource) => {
-  const { figures, health, now, publish, readiness, series, settings, startedAt, version } = source
+  const { figures, health, now, publish, readiness, series, settings, startedAt, uptimeMillis, version } = source
   const bind = settings.server.bind_addr
   return {
     now: new Date(now).toISOString(),
     version,
     started_at: new Date(startedAt).toISOString(),
-    uptime_seconds: Math.max(0, now - startedAt) / 1000,
+    uptime_seconds: uptimeMillis / 1000,
     readiness,
     ...summary(source),
     worker: {

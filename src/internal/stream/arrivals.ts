@@ -2,6 +2,7 @@ import { Effect } from "effect"
 import type { LimitTeller } from "../../services/Limits.ts"
 import * as E from "../../services/StreamError.ts"
 import type { ServerCall, Status } from "../../services/Wire.ts"
+import { deadlineOf, departed } from "./deadline.ts"
 import { type Entrant, FairBound } from "./fairBound.ts"
 import { FirstMessage } from "./firstMessage.ts"
 import type { Watchdog, Watched } from "./watchdog.ts"
@@ -56,7 +57,7 @@ export class Arrivals {
         resume(Effect.succeed(made))
       }
       const refuse = (error: E.StreamError): void => decide({ _tag: "Refused", error })
-      const deadlineAt = call.arrivedAt + (call.timeoutMillis ?? Number.POSITIVE_INFINITY)
+      const deadlineAt = deadlineOf(call)
       const patienceAt = watchdog.now() + patienceMillis
       const silent: Silent = {
         peer: call.peer.address,
@@ -87,7 +88,7 @@ export class Arrivals {
         onFirst: () => decide({ _tag: "Arrived", requests }),
         onDeparture: (departure, answered) =>
           answered === undefined
-            ? refuse(new E.GatewayGone({ departure }))
+            ? refuse(departed(call, departure, watchdog.now()))
             : decide({ _tag: "Rejected", status: answered })
       })
       requests.begin()

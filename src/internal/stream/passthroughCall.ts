@@ -2,7 +2,7 @@ import * as E from "../../services/StreamError.ts"
 import type { Departure, Metadata, ServerCall, Status, WorkerCall } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { first } from "../wire/metadata.ts"
-import { deadlineOf, isMissedDeadline, missedFrom } from "./deadline.ts"
+import { deadlineOf, departed, isMissedDeadline, missedFrom } from "./deadline.ts"
 import { statusOf } from "./streamStatus.ts"
 import type { Watchdog, Watched } from "./watchdog.ts"
 
@@ -60,8 +60,7 @@ export class PassthroughCall implements Watched {
 
   /** The gateway is gone: it has cancelled, or its time is over. */
   depart(departure: Departure): void {
-    if (this.#watchdog.now() >= missedFrom(this.#call)) this.due()
-    else this.fail(new E.GatewayGone({ departure }))
+    this.fail(departed(this.#call, departure, this.#watchdog.now()))
   }
 
   fail(error: E.StreamError, delivery: "flush" | "now" = "flush"): void {

@@ -32,6 +32,11 @@ export class PlaceQueue {
     return this.#size
   }
 
+  /** One more stream would be refused. */
+  get isFull(): boolean {
+    return (this.#taken >= this.#places || this.#size > 0) && this.#size >= this.#maxQueued
+  }
+
   /** A place at once, if one is free and nobody waits. */
   tryTake(): boolean {
     if (this.#taken >= this.#places || this.#size > 0) return false

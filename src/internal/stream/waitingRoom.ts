@@ -49,6 +49,12 @@ export class WaitingRoom implements Watched {
     return this.#waiting.size
   }
 
+  /** One more stream would be refused. */
+  get isFull(): boolean {
+    const { maxBytes, maxStreams } = this.#options
+    return this.#waiting.size >= maxStreams || this.#bytes >= maxBytes
+  }
+
   /** New streams have to wait behind those that wait. */
   get keepsOrder(): boolean {
     return this.#inOrder.size > 0

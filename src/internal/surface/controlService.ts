@@ -8,6 +8,7 @@ import type { ServerCall, Status as GrpcStatus } from "../../services/Wire.ts"
 import type { WorkerConnection } from "../../services/WorkerConnection.ts"
 import { decodeControl, encodeControl, MAX_ETA_SECS } from "../connection/workerRpc.ts"
 import { describe } from "../connection/workerStateWords.ts"
+import { monotonicMillis } from "../monotonic.ts"
 import { version } from "../version.ts"
 import { isForwarded } from "../wire/trust.ts"
 import { commandOf } from "./aiMessages.ts"
@@ -23,7 +24,7 @@ export interface ControlOptions extends UnaryOptions {
   readonly connection: WorkerConnection["Service"]
   readonly proxy: InferenceProxy["Service"]
   readonly metrics: Metrics["Service"]
-  /** Wall clock, milliseconds since the epoch. */
+  /** Monotonic milliseconds. */
   readonly startedAt: number
 }
 
@@ -41,6 +42,15 @@ export const ownFigures = (figures: Readonly<Record<string, number>>): Record<st
     ) => [name, String(value)])
   )
 
+/** How long the worker's status has been what it is, and until when it is expected to stay so, in seconds. */
+const durations = (connection: WorkerConnection["Service"]): Payload => {
+  const due = connection.dueInMillis()
+  return {
+    worker_since_secs: (connection.elapsedMillis() / 1000).toFixed(1),
+    ...(due === undefined ? {} : { worker_due_secs: (due / 1000).toFixed(1) })
+  }
+}
+
 const listOf = (bind: string | ReadonlyArray<string>): string => typeof bind === "string" ? bind : bind.join(", ")
 
 const commands = (options: ControlOptions): Readonly<Record<string, Command>> => {
@@ -49,12 +59,13 @@ const commands = (options: ControlOptions): Readonly<Record<string, Command>> =>
   return {
     "sidecar.status": () =>
       Effect.gen(function*() {
-        const now = yield* Clock.currentTimeMillis
+        const now = monotonicMillis(yield* Clock.Clock)()
         const figures = yield* metrics.figures
         return {
           ...ownFigures(figures),
           ...done,
           ...describe(connection.current()),
+          ...durations(connection),
           version,
           uptime_secs: String(Math.floor((now - options.startedAt) / 1000)),
           draining: String(proxy.draining()),

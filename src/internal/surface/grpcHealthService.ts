@@ -3,7 +3,6 @@ import type { CallHandler } from "../../services/GrpcServer.ts"
 import type { InferenceProxy } from "../../services/InferenceProxy.ts"
 import * as Status from "../../services/Status.ts"
 import type { ServerCall, Status as GrpcStatus } from "../../services/Wire.ts"
-import type { WorkerConnection } from "../../services/WorkerConnection.ts"
 import { frame } from "../wire/frames.ts"
 import { lastBytes, text, Writer } from "../wire/protobuf.ts"
 import { answer } from "./answer.ts"
@@ -17,7 +16,6 @@ const Serving = { SERVING: 1, NOT_SERVING: 2, SERVICE_UNKNOWN: 3 } as const
 export interface GrpcHealthOptions extends UnaryOptions {
   /** The services known beside `""`. */
   readonly services: ReadonlyArray<string>
-  readonly connection: WorkerConnection["Service"]
   readonly proxy: InferenceProxy["Service"]
 }
 
@@ -36,14 +34,13 @@ const response = (status: number): Writer => new Writer().varint(1, status)
 const draining = Status.make(Status.Code.UNAVAILABLE, "Sidecar is draining", { "cy-reason": "draining" })
 
 /**
- * `grpc.health.v1.Health` (grpc/grpc doc/health-checking.md). Every known service has one answer: SERVING while there is
- * a worker for new streams and the sidecar does not drain. Nothing is kept by the names that callers send.
+ * `grpc.health.v1.Health` (grpc/grpc doc/health-checking.md). Every known service has one answer: SERVING while a new
+ * stream would be served or held (`[health] ready_when`). Nothing is kept by the names that callers send.
  */
 export const grpcHealthRoutes = (options: GrpcHealthOptions): ReadonlyArray<readonly [string, CallHandler]> => {
-  const { connection, proxy } = options
+  const { proxy } = options
   const known = new Set<string | undefined>(["", ...options.services])
-  const serving = (): number =>
-    connection.current()._tag === "Connected" && !proxy.draining() ? Serving.SERVING : Serving.NOT_SERVING
+  const serving = (): number => proxy.ready() ? Serving.SERVING : Serving.NOT_SERVING
 
   const check: CallHandler = unary(options, (request) => {
     const service = serviceOf(request)
@@ -67,7 +64,7 @@ export const grpcHealthRoutes = (options: GrpcHealthOptions): ReadonlyArray<read
     Effect.callback<GrpcStatus>((resume) => {
       const stop = (): void => {
         watch.stop()
-        offState()
+        offReady()
         offDraining()
       }
       const emit = (): void => {
@@ -77,7 +74,7 @@ export const grpcHealthRoutes = (options: GrpcHealthOptions): ReadonlyArray<read
         stop()
         resume(Effect.succeed(draining))
       }
-      const offState = connection.onChange(emit)
+      const offReady = proxy.onReady(emit)
       const offDraining = proxy.onDraining(emit)
       watch.begin(call, emit)
       return Effect.sync(stop)

@@ -11,6 +11,7 @@ import {
   type UsageBatch,
   type UsageJournal
 } from "../../services/UsageJournal.ts"
+import { monotonicMillis } from "../monotonic.ts"
 import type { PackedCounts } from "./counts.ts"
 import { makePending } from "./pending.ts"
 import type { UsageGroup } from "./store.ts"
@@ -90,6 +91,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
 }): Effect.fn.Return<UsageJournal["Service"], never, Scope.Scope> {
   const clock = yield* Clock.Clock
   const now = () => clock.currentTimeMillisUnsafe()
+  const monotonic = monotonicMillis(clock)
   const pending = makePending(options)
   const dirty = Latch.makeUnsafe(false)
   const urgent = Latch.makeUnsafe(false)
@@ -161,7 +163,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
   /** One group; answers whether it is in the journal. */
   const commit = (group: UsageGroup): Effect.Effect<boolean> =>
     Effect.suspend(() => {
-      lastCommitAt = commitStarted = now()
+      lastCommitAt = commitStarted = monotonic()
       busy.openUnsafe()
       return backend.commit(group)
     }).pipe(
@@ -187,7 +189,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
     latch.await.pipe(Effect.andThen(Effect.yieldNow), Effect.timeoutOption(millis), Effect.asVoid)
 
   const keepPace: Effect.Effect<void> = Effect.suspend(() => {
-    const rest = lastCommitAt + backend.paceMillis - now()
+    const rest = lastCommitAt + backend.paceMillis - monotonic()
     return rest > 0 ? within(crowded, Math.min(rest, backend.paceMillis)) : Effect.void
   })
 
@@ -226,7 +228,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
   const watcher = Effect.gen(function*() {
     yield* busy.await
     yield* Effect.sleep(stallMillis / 2)
-    if (commitStarted === undefined || now() - commitStarted < stallMillis || failure !== undefined) return
+    if (commitStarted === undefined || monotonic() - commitStarted < stallMillis || failure !== undefined) return
     yield* failed(
       new JournalFault({
         operation: "commit",

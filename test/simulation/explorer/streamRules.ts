@@ -39,6 +39,7 @@ const AT_THE_DOOR = new Set([
   "metadata_too_large",
   "worker_disconnected",
   "worker_unhealthy",
+  "worker_reloading",
   "circuit_open"
 ])
 
@@ -98,6 +99,7 @@ const CODES: Readonly<Record<string, number>> = {
   too_many_streams: Code.RESOURCE_EXHAUSTED,
   worker_disconnected: Code.UNAVAILABLE,
   worker_unhealthy: Code.UNAVAILABLE,
+  worker_reloading: Code.UNAVAILABLE,
   circuit_open: Code.UNAVAILABLE,
   hold_full: Code.RESOURCE_EXHAUSTED,
   hold_timeout: Code.UNAVAILABLE,
@@ -153,6 +155,15 @@ const unjustified = (call: CallEvidence, evidence: Evidence, reason: string): st
       return states.some((tag) => tag === "Disconnected" || tag === "Connecting")
         ? undefined
         : `refused while ${states.join(", ")}`
+    }
+    case "worker_reloading": {
+      const from = Math.max(seen.startedAt, at - SLACK)
+      const limit = settings.reload.hold_timeout_secs * 1000 - SLACK
+      const late = evidence.history.some(({ at: since, state }, n) =>
+        since <= at && (evidence.history[n + 1]?.at ?? Infinity) >= from && state._tag === "Reloading" &&
+        state.until !== undefined && state.until - at > limit
+      )
+      return late ? undefined : "the worker means to be back in time"
     }
     case "hold_full": {
       const { max_held_bytes, max_held_streams } = settings.reload
