@@ -22,6 +22,7 @@ const soak = [
   "test/layers/SupervisedConnection.random.test.ts",
   "test/mutations/**/*.test.ts",
   "test/conformance/ccore.test.ts",
+  "test/http2/fuzz/*.test.ts",
   "test/simulation/explorer.test.ts",
   "test/simulation/leaks.test.ts",
   "test/wire/memory.test.ts",
@@ -39,7 +40,10 @@ export default defineConfig(({ mode }) => ({
     maxWorkers: availableParallelism(),
     coverage: { provider: "v8", include: ["src/**"], reporter: ["text-summary", "lcov"] },
     projects: mode === "soak"
-      ? [{ extends: true, test: { name: "soak", include: soak, env: { SOAK: "1" }, ...withProgram } }]
+      ? [{
+        extends: true,
+        test: { name: "soak", include: soak, env: { SOAK: "1" }, testTimeout: 600_000, ...withProgram }
+      }]
       : [
         {
           extends: true,

@@ -1,5 +1,6 @@
 import { it } from "@effect/vitest"
 import { Schema } from "effect"
+import { soak } from "../../support/run/soak.ts"
 import { playCuts, playHostile } from "./hostile.ts"
 
 const seed = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0x7fffffff }))
@@ -8,8 +9,8 @@ it.prop("against a peer that breaks rules an endpoint keeps them, tells every st
   seed
 ], ([seed]) => {
   playHostile(seed)
-}, { arbitrary: { runs: 60 } })
+}, { arbitrary: { runs: soak(1000, 60) } })
 
 it.prop("whatever a peer sends, it is the same however the reads cut it", [seed], ([seed]) => {
   playCuts(seed)
-}, { arbitrary: { runs: 200 } })
+}, { arbitrary: { runs: soak(2000, 200) } })

@@ -1,5 +1,6 @@
 import { it } from "@effect/vitest"
 import { Schema } from "effect"
+import { soak } from "../../support/run/soak.ts"
 import { playPair } from "./pair.ts"
 
 const seed = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0x7fffffff }))
@@ -11,4 +12,4 @@ it("two endpoints on a pipe that splits and delays lose nothing, exceed nothing 
 
 it.prop("two endpoints on a pipe that splits and delays lose nothing, exceed nothing and agree", [seed], ([seed]) => {
   playPair(seed)
-}, { arbitrary: { runs: 30 } })
+}, { arbitrary: { runs: soak(500, 30) } })
