@@ -1,7 +1,7 @@
 import type { DatabaseSync } from "node:sqlite"
 import { type Beginning, type Ledger, makeLedger } from "./ledger.ts"
 import { carryOver, restore, whereabouts } from "./lostFile.ts"
-import { keepPrivate } from "./privateFile.ts"
+import { createPrivate, keepPrivate } from "./privateFile.ts"
 import { faultOf } from "./sqliteFault.ts"
 import { fileAt, lock, openToWrite, prepareFolder, setFileAside, Unusable } from "./sqliteFile.ts"
 import { makeSqliteStore } from "./sqliteStore.ts"
@@ -157,7 +157,9 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
     held?.db.close()
     held = undefined
     try {
-      prepare()
+      // Not the file itself: where there is none, what is open is written there.
+      prepareFolder(options.path)
+      createPrivate(lockPath)
       held = takeLock()
       tell(`${lockPath} was removed, and is made again`)
     } catch (error) {
