@@ -14,6 +14,7 @@ import * as OpeningBreaker from "../internal/stream/openingBreaker.ts"
 import { PassthroughCall } from "../internal/stream/passthroughCall.ts"
 import { PlaceQueue } from "../internal/stream/placeQueue.ts"
 import { ProxiedStream } from "../internal/stream/proxiedStream.ts"
+import { RequestBytes } from "../internal/stream/requestBytes.ts"
 import { peekRequest } from "../internal/stream/requestIdentity.ts"
 import type { Opening, StreamEnv } from "../internal/stream/streamEnv.ts"
 import { outcomeOf, statusOf } from "../internal/stream/streamStatus.ts"
@@ -32,6 +33,7 @@ import { type StreamSpan, StreamTracer } from "../services/StreamTracer.ts"
 import { tokensOf, UsageMeter } from "../services/UsageMeter.ts"
 import type { StreamIdentity } from "../services/UsageRecord.ts"
 import type { ServerCall } from "../services/Wire.ts"
+import type { WorkerLink } from "../services/WorkerChannel.ts"
 import { WorkerConnection } from "../services/WorkerConnection.ts"
 
 /** Room for the path within what stays beside `[server] max_metadata_bytes`. */
@@ -105,6 +107,16 @@ const make: Effect.Effect<
     idleMillis: config.server.stream_idle_timeout_secs * 1000,
     slowReaderMillis: config.server.slow_reader_timeout_secs * 1000,
     replayMaxBytes: config.reload.replay_max_bytes,
+    requestBytes: new RequestBytes(
+      config.server.max_buffered_request_bytes,
+      () =>
+        limits.reached(
+          "request_bytes",
+          () =>
+            "requests that wait, or are kept to be sent again, take more than [server] max_buffered_request_bytes: streams " +
+            "at the worker lose their right to be sent again, others are refused"
+        )
+    ),
     requireEndOfStream: config.server.require_end_of_stream
   }
 
@@ -120,6 +132,7 @@ const make: Effect.Effect<
   /** Calls that have been let in and are not streams yet: their request is being opened. */
   let admitting = 0
   const others = new Set<PassthroughCall>()
+  const passthroughLimits = { idleMillis: env.firstTokenMillis, slowReaderMillis: env.slowReaderMillis }
   const idle = yield* Latch.make(true)
   const drainListeners = new Set<(draining: boolean) => void>()
   let draining = false
@@ -298,35 +311,60 @@ const make: Effect.Effect<
     })
 
   /** As many calls of other methods as streams. */
+  const setOthers = (): void => metrics.openCalls("carried", others.size)
+
   const tooManyOthers = (): E.TooManyStreams | undefined => {
     const limit = config.server.max_concurrent_streams
     return others.size >= limit ? new E.TooManyStreams({ limit }) : undefined
   }
 
+  const refusalOfOther = (call: ServerCall, metadataBytes: number): E.StreamError | undefined =>
+    (draining ? new E.Draining({ delivered: 0 }) : undefined) ?? tooManyOthers() ?? tooLarge(call, metadataBytes) ??
+      (connection.link() === undefined ? workerUnavailable(connection) : undefined)
+
+  const passOn = (
+    call: ServerCall,
+    requests: FirstMessage,
+    link: WorkerLink,
+    metadata: Passed["metadata"]
+  ): Effect.Effect<void> =>
+    Effect.callback<void>((resume) => {
+      const carried: PassthroughCall = new PassthroughCall(call, passthroughLimits, watchdog, (status) => {
+        others.delete(carried)
+        setOthers()
+        metrics.handled(call.path, status.code)
+        left()
+        resume(Effect.void)
+      })
+      others.add(carried)
+      setOthers()
+      idle.closeUnsafe()
+      carried.begin(requests, link, metadata)
+      return Effect.sync(() => carried.depart("cancelled"))
+    })
+
   const passthrough = (call: ServerCall): Effect.Effect<void> =>
     Effect.suspend(() => {
       const { bytes, metadata } = pass(call.metadata)
-      const link = connection.link()
-      const refused = draining ? new E.Draining({ delivered: 0 }) : tooManyOthers() ?? tooLarge(call, bytes)
-      if (refused !== undefined || link === undefined) {
-        refuse(
-          call,
-          refused ?? workerUnavailable(connection)
-        )
-        return Effect.void
-      }
-      return Effect.callback<void>((resume) => {
-        const carried: PassthroughCall = new PassthroughCall(call, watchdog, (status) => {
-          others.delete(carried)
-          metrics.handled(call.path, status.code)
-          left()
-          resume(Effect.void)
-        })
-        others.add(carried)
-        idle.closeUnsafe()
-        carried.begin(link, metadata)
-        return Effect.sync(() => carried.depart("cancelled"))
-      })
+      const early = refusalOfOther(call, bytes)
+      if (early !== undefined) return Effect.sync(() => refuse(call, early))
+      return Effect.flatMap(arrivals.awaitFirst(call), (arrival) => {
+        switch (arrival._tag) {
+          case "Refused":
+            return Effect.sync(() => refuse(call, arrival.error, "now"))
+          case "Rejected":
+            return Effect.sync(() => metrics.handled(call.path, arrival.status.code))
+          case "Arrived": {
+            const link = connection.link()
+            const late = refusalOfOther(call, bytes)
+            return late !== undefined || link === undefined
+              ? Effect.sync(() => refuse(call, late ?? workerUnavailable(connection)))
+              : passOn(call, arrival.requests, link, metadata)
+          }
+        }
+      }).pipe(
+        Effect.onInterrupt(() => Effect.sync(() => call.end(statusOf(new E.GatewayGone({ departure: "cancelled" })))))
+      )
     })
 
   return InferenceProxy.of({

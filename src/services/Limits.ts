@@ -7,9 +7,17 @@ import { Context, Schema } from "effect"
  * - `silent_calls`: as many calls without a whole message as `[server] max_concurrent_streams`; ended likewise.
  * - `first_message`: `[server] first_message_timeout_secs`.
  * - `unfinished_bytes`: `[server] max_unfinished_bytes`.
+ * - `request_bytes`: `[server] max_buffered_request_bytes`.
  * - `inflate`: compressed messages that were not looked into.
  */
-export const LimitName = Schema.Literals(["own_calls", "silent_calls", "first_message", "unfinished_bytes", "inflate"])
+export const LimitName = Schema.Literals([
+  "own_calls",
+  "silent_calls",
+  "first_message",
+  "unfinished_bytes",
+  "request_bytes",
+  "inflate"
+])
 export type LimitName = typeof LimitName.Type
 
 /** Tells that a bound was reached: counts it each time, and logs one line, at most once a minute for each bound. */

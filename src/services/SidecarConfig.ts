@@ -111,6 +111,11 @@ export const Settings = Schema.Struct({
     max_own_calls: orElse(Count, 1000),
     /** Bytes of messages that have begun and are not whole, over all calls; beyond it the senders have to wait. */
     max_unfinished_bytes: orElse(BudgetBytes, 67_108_864),
+    /**
+     * Bytes of requests that wait, or are kept to be sent again, over all streams. Beyond it a stream at the worker loses
+     * its right to be sent again, and one that would wait is refused.
+     */
+    max_buffered_request_bytes: orElse(BudgetBytes, 67_108_864),
     /** How long frames may wait for a gateway that reads nothing. */
     slow_reader_timeout_secs: orElse(Secs, 120),
     /** Whether an OK without an `end_of_stream` frame counts as truncated (DATA_LOSS). */

@@ -17,6 +17,9 @@ import {
 /** A call that never sends a request. */
 const silent = { messages: [], halfClose: "never" } as const
 
+/** The gauge of such calls. */
+const SILENT = "sidecar_open_calls{kind=\"silent\"}"
+
 const slow = Answer.tokens({ tokens: 11, every: "1 second" })
 
 describe("Calls without a request", () => {
@@ -29,7 +32,7 @@ describe("Calls without a request", () => {
       const quiet = yield* gateways(4, () => silent)
       yield* pass("1 second")
       assert.strictEqual((yield* arrived).length, 0)
-      assert.strictEqual(yield* figure("sidecar_open_calls"), 4)
+      assert.strictEqual(yield* figure(SILENT), 4)
       const served = yield* gateways(4, () => ({}))
       yield* pass("1 second")
       for (const call of served) assertAnswered(call)
@@ -37,7 +40,7 @@ describe("Calls without a request", () => {
       for (const call of quiet) assert.isUndefined(call.seen.status)
       yield* pass("1 second")
       for (const call of quiet) assertEnded(call, "CANCELLED", "request_timeout", "without a retry hint")
-      assert.strictEqual(yield* figure("sidecar_open_calls"), 0)
+      assert.strictEqual(yield* figure(SILENT), 0)
       assert.strictEqual(yield* figure("sidecar_active_connections"), 0)
       assert.strictEqual(yield* figure("sidecar_limits_total"), 4)
       assert.strictEqual((yield* records).length, 4)
@@ -56,7 +59,7 @@ describe("Calls without a request", () => {
         assertEnded(call, "RESOURCE_EXHAUSTED", "too_many_calls", "with a retry hint")
       }
       for (const call of [patient, ...greedy.slice(2)]) assert.isUndefined(call.seen.status)
-      assert.strictEqual(yield* figure("sidecar_open_calls"), 3)
+      assert.strictEqual(yield* figure(SILENT), 3)
       const served = yield* gateway()
       yield* pass("1 second")
       assertAnswered(served)
@@ -74,7 +77,7 @@ describe("Calls without a request", () => {
       yield* pass("4 seconds")
       assert.deepStrictEqual([cancelled.seen.left, vanished.seen.left], ["cancelled", "vanished"])
       assertEnded(late, "DEADLINE_EXCEEDED", "deadline")
-      assert.strictEqual(yield* figure("sidecar_open_calls"), 0)
+      assert.strictEqual(yield* figure(SILENT), 0)
       assert.strictEqual(yield* figure("sidecar_requests_cancelled_total"), 2)
       assert.strictEqual(yield* figure("sidecar_active_connections"), 0)
       assert.strictEqual((yield* records).length, 0)

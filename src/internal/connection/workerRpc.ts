@@ -10,6 +10,9 @@ import { type MapBounds, stringMapOf, text, visit, Writer } from "../wire/protob
 export const HEALTH_PATH = "/cy.llm.AiInference/Health"
 export const CONTROL_PATH = "/cy.llm.AiInference/Control"
 
+/** A worker's words in a line of the log, and on the status page. */
+const MAX_DETAIL_LENGTH = 300
+
 /** A unary call that did not end with OK and a message. */
 export class UnaryError extends Data.TaggedError("UnaryError")<{ readonly end: CallEnd; readonly detail: string }> {}
 
@@ -38,7 +41,7 @@ export const unary = (
         else {
           const detail = end.reason === "status" && code === Code.OK
             ? "an answer without a message"
-            : `${codeName(code)}${message === "" ? "" : `: ${message}`}`
+            : `${codeName(code)}${message === "" ? "" : `: ${message.slice(0, MAX_DETAIL_LENGTH)}`}`
           resume(Effect.fail(new UnaryError({ end, detail })))
         }
       }

@@ -89,7 +89,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#env = env
     this.#metadata = metadata
     this.tally = tally
-    this.#log = new RequestLog(env.replayMaxBytes)
+    this.#log = new RequestLog(env.replayMaxBytes, env.requestBytes)
     this.#count = new ReplyCount(tally, env.metrics, env.peek, call.arrivedAt)
     this.#reader = new ReaderWatch(call, env.slowReaderMillis)
     this.#deadlineAt = deadlineOf(call)
@@ -237,7 +237,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   #hold(patience: number): void {
     this.#wait("held", patience)
     this.#heldBytes = this.#log.bytes
-    if (!this.#env.room.enter(this)) {
+    if (this.#keepsTooMuch() || !this.#env.room.enter(this)) {
       this.#phase = "new"
       this.fail(new E.HoldFull({ retryAfterMillis: this.#retryAfter() }))
     } else this.#notice()
@@ -246,7 +246,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   #enqueue(): void {
     this.#wait("queued", this.#env.queueMillis)
     this.#priority = this.tally.identity?.priority ?? 0
-    if (!this.#env.places.enter(this)) {
+    if (this.#keepsTooMuch() || !this.#env.places.enter(this)) {
       this.#phase = "new"
       this.fail(new E.QueueFull({ retryAfterMillis: this.#retryAfter() }))
     }
@@ -309,7 +309,15 @@ export class ProxiedStream implements Watched, Waiting, Queued {
       if (this.#env.room.grow(grown)) this.#heldBytes += grown
       else this.fail(new E.HoldFull({ retryAfterMillis: this.#retryAfter() }))
     }
+    if (this.#phase === "queued" && this.#keepsTooMuch()) {
+      this.fail(new E.QueueFull({ retryAfterMillis: this.#retryAfter() }))
+    }
     return this.#log.room
+  }
+
+  /** A request that waits is kept whole, and all of them have one bound. */
+  #keepsTooMuch(): boolean {
+    return this.#log.bytes > 0 && this.#env.requestBytes.exceeded()
   }
 
   #onHalfClose(): void {
@@ -444,7 +452,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     else if (phase === "queued") this.#env.places.leave(this)
     this.#givePlaceBack()
     this.#env.watchdog.remove(this)
-    this.#log.forget()
+    this.#log.clear()
     this.#onSettled?.()
   }
 

@@ -1,4 +1,5 @@
 import type { FrameBatch, WorkerCall } from "../../services/Wire.ts"
+import type { RequestBytes } from "./requestBytes.ts"
 
 /**
  * The request frames of one stream. They wait here while there is no call to send them on; and they stay, up to a number
@@ -7,6 +8,7 @@ import type { FrameBatch, WorkerCall } from "../../services/Wire.ts"
  */
 export class RequestLog {
   readonly #keepBytes: number
+  readonly #all: RequestBytes
   #batches: Array<FrameBatch> = []
   /** Batches already given to the current call. */
   #sent = 0
@@ -14,16 +16,21 @@ export class RequestLog {
   /** Something was sent and is not kept. */
   #lost = false
   #halfClosed = false
-  /** Bytes that this log holds in memory. */
-  bytes = 0
+  #bytes = 0
 
   /** Whether more may be read: `false` when what waits is a lot, or the call that took the last batch is full. */
   room = true
 
-  /** `keepBytes`: `[reload] replay_max_bytes`; 0 keeps nothing. */
-  constructor(keepBytes: number) {
+  /** `keepBytes`: `[reload] replay_max_bytes`; 0 keeps nothing. `all`: what all streams keep together. */
+  constructor(keepBytes: number, all: RequestBytes) {
     this.#keepBytes = keepBytes
+    this.#all = all
     if (keepBytes === 0) this.#keeps = false
+  }
+
+  /** Bytes that this log holds in memory. */
+  get bytes(): number {
+    return this.#bytes
   }
 
   /** Everything that came so far can be sent again: it is kept, or has not been sent yet. */
@@ -33,15 +40,16 @@ export class RequestLog {
 
   /** Takes a batch; with a call it is sent at once. */
   push(batch: FrameBatch, call: WorkerCall | undefined): void {
-    if (this.#keeps && this.bytes + batch.length > this.#keepBytes) this.forget()
+    if (this.#keeps && this.#bytes + batch.length > this.#keepBytes) this.forget()
     if (this.#keeps || call === undefined) {
       this.#batches.push(batch)
-      this.bytes += batch.length
+      this.#hold(this.#bytes + batch.length)
     } else this.#lost = true
-    if (call === undefined) this.room = this.bytes < Math.max(this.#keepBytes, batch.length)
+    if (call === undefined) this.room = this.#bytes < Math.max(this.#keepBytes, batch.length)
     else {
       if (this.#keeps) this.#sent = this.#batches.length
       this.room = call.write(batch)
+      this.#yield()
     }
   }
 
@@ -57,6 +65,7 @@ export class RequestLog {
     for (const batch of this.#batches) this.room = call.write(batch)
     this.#sent = this.#batches.length
     if (!this.#keeps) this.#drop()
+    else this.#yield()
     if (this.#halfClosed) call.halfClose()
   }
 
@@ -71,11 +80,30 @@ export class RequestLog {
     this.#drop()
   }
 
+  /** Drops everything: the stream is over. */
+  clear(): void {
+    this.#keeps = false
+    this.#batches = []
+    this.#sent = 0
+    this.#hold(0)
+  }
+
+  /** What was sent is kept only to be sent again: that is given up first when all streams keep too much. */
+  #yield(): void {
+    if (this.#keeps && this.#bytes > 0 && this.#all.exceeded()) this.forget()
+  }
+
+  #hold(bytes: number): void {
+    this.#all.add(bytes - this.#bytes)
+    this.#bytes = bytes
+  }
+
   #drop(): void {
     if (this.#sent > 0) this.#lost = true
     this.#batches.splice(0, this.#sent)
     this.#sent = 0
-    this.bytes = 0
-    for (const batch of this.#batches) this.bytes += batch.length
+    let bytes = 0
+    for (const batch of this.#batches) bytes += batch.length
+    this.#hold(bytes)
   }
 }

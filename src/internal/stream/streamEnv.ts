@@ -5,6 +5,7 @@ import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import type { WorkerConnection } from "../../services/WorkerConnection.ts"
 import type { PeekOptions } from "./peek.ts"
 import type { PlaceQueue } from "./placeQueue.ts"
+import type { RequestBytes } from "./requestBytes.ts"
 import type { WaitingRoom } from "./waitingRoom.ts"
 import type { Watchdog } from "./watchdog.ts"
 
@@ -28,6 +29,7 @@ export interface StreamEnv {
   readonly idleMillis: number
   readonly slowReaderMillis: number
   readonly replayMaxBytes: number
+  readonly requestBytes: RequestBytes
   readonly requireEndOfStream: boolean
 }
 
