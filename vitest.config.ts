@@ -62,12 +62,15 @@ export default defineConfig(({ mode }) => ({
             name: "wire",
             include: wire,
             exclude: [...configDefaults.exclude, ...alone],
+            // They wait for their processes half of the time.
+            maxWorkers: availableParallelism() + 1,
+            sequence: { groupOrder: 1 },
             ...withProgram
           }
         },
         {
           extends: true,
-          test: { name: "alone", include: alone, fileParallelism: false, sequence: { groupOrder: 1 }, ...withProgram }
+          test: { name: "alone", include: alone, fileParallelism: false, sequence: { groupOrder: 2 }, ...withProgram }
         }
       ]
   }
