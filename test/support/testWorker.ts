@@ -1,7 +1,6 @@
 import { type ChildProcess, fork } from "node:child_process"
-import * as path from "node:path"
 import { type Deferred, deferred, Inbox, Recorder } from "./events.ts"
-import { nodeBinary } from "./node.ts"
+import { nodeBinary, worker } from "./node.ts"
 import { endOfStream, tokens } from "./protobuf.ts"
 import type { Command, Event, HealthMode, Pairs, WorkerEngine } from "./workerProtocol.ts"
 
@@ -109,7 +108,7 @@ export class TestWorker {
 
   private constructor(socketPath: string, engine: WorkerEngine) {
     this.socketPath = socketPath
-    this.#child = fork(path.join(import.meta.dirname, "workerMain.ts"), [engine, socketPath], {
+    this.#child = fork(worker, [engine, socketPath], {
       execPath: nodeBinary,
       execArgv: [],
       serialization: "advanced",

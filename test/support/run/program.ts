@@ -23,17 +23,30 @@ const clearAway = (folder: string): void => {
 }
 
 /**
- * Builds the daemon as it is published, once for all tests of a run: hundreds of them start one, and from its sources
- * each start costs three times as much CPU time. `TEST_PROGRAM` says which program the tests run instead.
+ * Builds the daemon as it is published, and the tests' worker, once for all tests of a run: hundreds of them are started, and
+ * from its sources each start costs two or three times as much CPU time. `TEST_PROGRAM` says which daemon the tests run
+ * instead.
  */
 export default async (project: TestProject): Promise<(() => void) | undefined> => {
-  if (process.env["TEST_PROGRAM"] !== undefined || process.env["TEST_BUNDLE"] !== undefined) return undefined
+  // Another project of this run was here.
+  if (process.env["TEST_WORKER"] !== undefined) return undefined
   const caches = path.join(root, ".cache")
   clearAway(caches)
   const folder = path.join(caches, `program-${process.pid}`)
-  const write = () => build({ ...bundle, cwd: root, logLevel: "warn", output: { ...bundle.output, dir: folder } })
+  const write = async () => {
+    await build({
+      cwd: root,
+      input: "test/support/workerMain.ts",
+      platform: "node",
+      logLevel: "warn",
+      output: { dir: path.join(folder, "worker"), format: "esm" }
+    })
+    if (process.env["TEST_PROGRAM"] !== undefined) return
+    await build({ ...bundle, cwd: root, logLevel: "warn", output: { ...bundle.output, dir: path.join(folder, "bin") } })
+    process.env["TEST_BUNDLE"] = path.join(folder, "bin/sidecar.js")
+  }
   await write()
-  process.env["TEST_BUNDLE"] = path.join(folder, "sidecar.js")
-  project.onTestsRerun(async () => void await write())
+  process.env["TEST_WORKER"] = path.join(folder, "worker/workerMain.js")
+  project.onTestsRerun(write)
   return () => fs.rmSync(folder, { recursive: true, force: true })
 }
