@@ -1,6 +1,7 @@
 import * as grpc from "@grpc/grpc-js"
-import { Clock, Effect, PubSub, Schema } from "effect"
+import { Effect, PubSub, Schema } from "effect"
 import { type PredictChunk, PredictRequest } from "../internal/client/aiProto.ts"
+import { monotonicNow } from "../internal/monotonic.ts"
 import { answerTo, loadingNotices } from "./answer.ts"
 import { Refusal } from "./refusal.ts"
 import type { StandInState } from "./state.ts"
@@ -66,12 +67,12 @@ const write = (call: PredictCall, message: PredictChunk): Effect.Effect<void> =>
   })
 
 const sleepUntil = (millis: number): Effect.Effect<void> =>
-  Effect.flatMap(Clock.currentTimeMillis, (now) => millis > now ? Effect.sleep(millis - now) : Effect.void)
+  Effect.flatMap(monotonicNow, (now) => millis > now ? Effect.sleep(millis - now) : Effect.void)
 
 const generate = (state: StandInState, call: PredictCall, request: PredictRequest, written: { tokens: number }) =>
   Effect.gen(function*() {
     const { options } = state
-    const arrivedAt = yield* Clock.currentTimeMillis
+    const arrivedAt = yield* monotonicNow
     const traceId = request.metadata?.trace_id ?? ""
     let index = 0
     const send = (chunk: string, end?: Pick<PredictChunk, "ttft_ms" | "tokens_per_sec">) =>
@@ -94,15 +95,15 @@ const generate = (state: StandInState, call: PredictCall, request: PredictReques
     const tokens = answerTo(request.prompt, request.model_id, options.tokens)
       .slice(0, wanted === 0 ? undefined : wanted)
     const rate = options.tokensPerSecond ?? DEFAULT_TOKENS_PER_SECOND
-    const beganAt = yield* Clock.currentTimeMillis
+    const beganAt = yield* monotonicNow
     let firstAt = beganAt
     for (const [at, token] of tokens.entries()) {
       if (rate > 0) yield* sleepUntil(beganAt + (at + 1) * 1000 / rate)
-      if (at === 0) firstAt = yield* Clock.currentTimeMillis
+      if (at === 0) firstAt = yield* monotonicNow
       yield* send(token)
       written.tokens++
     }
-    const seconds = Math.max(0.001, ((yield* Clock.currentTimeMillis) - beganAt) / 1000)
+    const seconds = Math.max(0.001, ((yield* monotonicNow) - beganAt) / 1000)
     yield* send("", { ttft_ms: firstAt - arrivedAt, tokens_per_sec: tokens.length / seconds })
     return tokens.length
   })

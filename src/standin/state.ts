@@ -1,4 +1,5 @@
-import { Clock, Effect, FiberHandle, Latch, PubSub, type Scope, Semaphore } from "effect"
+import { Effect, FiberHandle, Latch, PubSub, type Scope, Semaphore } from "effect"
+import { monotonicNow } from "../internal/monotonic.ts"
 import type { StandInEvent, StandInOptions } from "./StandInWorker.ts"
 
 /** What the calls of one stand-in worker share. */
@@ -27,7 +28,7 @@ export const make = (options: StandInOptions): Effect.Effect<StandInState, never
 
     const reload = (seconds: number) =>
       Effect.gen(function*() {
-        clock.reloadEndsAt = (yield* Clock.currentTimeMillis) + seconds * 1000
+        clock.reloadEndsAt = (yield* monotonicNow) + seconds * 1000
         yield* ready.close
         yield* PubSub.publish(events, { _tag: "Reloading", seconds })
         yield* FiberHandle.run(
@@ -52,7 +53,7 @@ export const make = (options: StandInOptions): Effect.Effect<StandInState, never
       awaitReady: ready.await,
       reload,
       reloadSecondsLeft: Effect.map(
-        Clock.currentTimeMillis,
+        monotonicNow,
         (now) => ready.isOpen() ? undefined : Math.max(0, (clock.reloadEndsAt - now) / 1000)
       )
     }

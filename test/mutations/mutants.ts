@@ -95,8 +95,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "invents an OK when the link breaks",
     edits: [{
       file: stream,
-      find: "if (this.tally.ended) return this.#complete(Status.ok)\n    this.#sendAgain",
-      replace: "if (this.tally.ended || this.delivered > 0) return this.#complete(Status.ok)\n    this.#sendAgain"
+      find: "if (this.tally.ended) return this.#leave(Status.ok)\n    this.#sendAgain",
+      replace: "if (this.tally.ended || this.delivered > 0) return this.#leave(Status.ok)\n    this.#sendAgain"
     }],
     found: ["OK means that the whole answer was read"]
   },

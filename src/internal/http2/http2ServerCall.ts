@@ -27,6 +27,8 @@ const WITH_TRAILERS = { waitForTrailers: true, sendDate: false }
 const TRAILERS_ONLY = { endStream: true, sendDate: false }
 
 const CANCEL = 8
+/** Node's timers hold no more, and fire at once when they are given more. A month without a byte is as good as never. */
+const LONGEST_TIMER_MILLIS = 2_147_483_647
 
 /** What a server gives each of its calls. */
 export interface CallSettings {
@@ -201,7 +203,7 @@ export class Http2ServerCall implements ServerCall, BudgetHolder {
       if (stream.closed) return
       if (stream.writableLength < waiting) this.#guardFlush(stream.writableLength)
       else stream.close(CANCEL)
-    }, this.#settings.slowReaderMillis)
+    }, Math.min(this.#settings.slowReaderMillis, LONGEST_TIMER_MILLIS))
   }
 
   /** After the end everything is taken and dropped. */

@@ -76,6 +76,8 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   #answered = false
   #noticed = false
   #rewriting: ReplayedFrames | undefined
+  /** How it completes once the gateway has taken what waits. */
+  #leaving: GrpcStatus | undefined
   #end: StreamEnd | undefined
   #observer: ((opening: Opening) => void) | undefined
   #onSettled: (() => void) | undefined
@@ -353,6 +355,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
 
   #onGatewayReady(): void {
     if (!this.#reader.ready()) return
+    if (this.#leaving !== undefined) return this.#complete(this.#leaving)
     // The worker was not asked for anything meanwhile.
     this.#lastFrameAt = this.#env.watchdog.now()
     this.#worker?.resume()
@@ -384,7 +387,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
       // It has said goodbye and ends what it has not finished: the same as if the link had broken.
       this.#count.takeTrailers(end.status.metadata)
     }
-    if (this.tally.ended) return this.#complete(Status.ok)
+    if (this.tally.ended) return this.#leave(Status.ok)
     this.#sendAgain(end)
   }
 
@@ -398,7 +401,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   #onWorkerStatus(status: GrpcStatus): void {
     this.#count.takeTrailers(status.metadata)
     if (status.code !== Status.Code.OK) this.fail(new E.WorkerStatus({ status }))
-    else if (this.tally.ended || !this.#env.requireEndOfStream) this.#complete(status)
+    else if (this.tally.ended || !this.#env.requireEndOfStream) this.#leave(status)
     else {
       this.fail(
         new E.Truncated({
@@ -429,6 +432,13 @@ export class ProxiedStream implements Watched, Waiting, Queued {
       this.#phase = "new"
       this.fail(workerLost(0, this.#retryAfter(), reason, status))
     }
+    this.#givePlaceBack()
+  }
+
+  /** The worker has said all. A gateway that has stopped to read may still turn out not to take it. */
+  #leave(status: GrpcStatus): void {
+    if (this.#reader.dueAt === undefined) return this.#complete(status)
+    this.#leaving = status
     this.#givePlaceBack()
   }
 
