@@ -26,6 +26,7 @@ export interface Plan {
   readonly headers?: ReadonlyArray<readonly [string, string]>
   readonly trailers?: ReadonlyArray<readonly [string, string]>
   readonly hang?: boolean
+  readonly gate?: boolean
   readonly quiet?: boolean
 }
 
@@ -65,7 +66,13 @@ export interface Storm {
   readonly codes: Readonly<Record<string, number>>
 }
 
+export interface Churn {
+  readonly ok: number
+  readonly others: ReadonlyArray<Outcome>
+}
+
 type Job =
+  | { readonly op: "churn"; readonly seconds: number; readonly gateways: number }
   | { readonly op: "streams"; readonly calls: ReadonlyArray<Call> }
   | { readonly op: "storm"; readonly seconds: number; readonly rate: number; readonly innocents: number }
 
@@ -91,6 +98,22 @@ export const storm = async (
   options: { readonly seconds: number; readonly rate: number; readonly innocents: number }
 ): Promise<Storm> => JSON.parse(JSON.stringify(await ask(address, { op: "storm", ...options })))
 
+/** Makes stream after stream on the channels of several C-core gateways. */
+export const churn = async (
+  address: string,
+  options: { readonly seconds: number; readonly gateways: number }
+): Promise<Churn> => JSON.parse(JSON.stringify(await ask(address, { op: "churn", ...options })))
+
+/** How a Python worker is started. */
+export interface PythonWorkerOptions {
+  /** Default 10, as a CY-LLM worker has. */
+  readonly threads?: number
+  /** Seconds that running calls are given on SIGTERM. Default 0. */
+  readonly grace?: number
+  /** Channel arguments of C-core, `grpc.max_connection_age_ms=300`. */
+  readonly channelArgs?: ReadonlyArray<string>
+}
+
 /** What the Python worker tells. */
 export interface WorkerEvent {
   readonly event: "listening" | "call" | "cancelled"
@@ -106,9 +129,10 @@ export class PythonWorker {
   readonly #child: ChildProcess
   readonly #exited = deferred<void>()
 
-  private constructor(socketPath: string) {
-    this.#child = spawn(python ?? "python3", [path.join(peers, "worker.py"), socketPath], {
-      stdio: ["ignore", "pipe", "inherit"],
+  private constructor(socketPath: string, { channelArgs = [], grace = 0, threads = 10 }: PythonWorkerOptions) {
+    const args = [path.join(peers, "worker.py"), socketPath, String(threads), String(grace), ...channelArgs]
+    this.#child = spawn(python ?? "python3", args, {
+      stdio: ["pipe", "pipe", "inherit"],
       env: { PATH: process.env["PATH"] ?? "", PYTHONDONTWRITEBYTECODE: "1" }
     })
     createInterface({ input: this.#child.stdout! }).on("line", (line) => this.events.push(JSON.parse(line)))
@@ -118,8 +142,8 @@ export class PythonWorker {
     })
   }
 
-  static async start(socketPath: string): Promise<PythonWorker> {
-    const worker = new PythonWorker(socketPath)
+  static async start(socketPath: string, options: PythonWorkerOptions = {}): Promise<PythonWorker> {
+    const worker = new PythonWorker(socketPath, options)
     await worker.events.first(({ event }) => event === "listening", "the worker listens")
     return worker
   }
@@ -127,6 +151,20 @@ export class PythonWorker {
   /** The event of the call with this mark. */
   told(event: WorkerEvent["event"], mark: string): Promise<WorkerEvent> {
     return this.events.first((one) => one.event === event && one.mark === mark, `${event} of ${mark}`)
+  }
+
+  /** Streams behind the gate wake up, and later ones do not stop there. */
+  openGate(): void {
+    this.#child.stdin?.write("\n")
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal)
+  }
+
+  /** Completes when the process is gone. */
+  get exited(): Promise<void> {
+    return this.#exited.promise
   }
 
   async kill(): Promise<void> {

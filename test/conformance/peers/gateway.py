@@ -3,6 +3,8 @@
 op "streams": runs `calls` at the same time on one channel. Each has a `plan` for the worker and may have `metadata`,
 `deadline` (seconds), `read_ms` (pause after each message), `cancel_after` (messages), `late_half_close`, `pad` (bytes
 added to the request).
+op "churn": `gateways` channels, each of which makes one stream after the other for `seconds`; tells how many ended OK, and
+every other end.
 op "storm": `innocents` paced streams of `seconds`, and beside them on the same channel `rate` streams a second that are
 cancelled a moment after they were opened.
 """
@@ -123,7 +125,33 @@ def storm(method, job):
     return {"innocents": innocents, "cancelled": sent, "codes": codes}
 
 
+def churn(address, job):
+    ok = collections.Counter()
+    others = []
+
+    def one(_):
+        options = wire.OPTIONS + [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+        with grpc.insecure_channel(address, options=options) as channel:
+            method = channel.stream_stream(wire.PREDICT)
+            until = time.monotonic() + job["seconds"]
+            while time.monotonic() < until:
+                out = run(method, {"plan": {"tokens": 1, "quiet": True}})
+                if out["code"] == 0:
+                    ok["ok"] += 1
+                else:
+                    others.append(out)
+
+    threads = [threading.Thread(target=one, args=(n,)) for n in range(job["gateways"])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {"ok": ok["ok"], "others": others}
+
+
 def main(address, job):
+    if job["op"] == "churn":
+        return print(json.dumps(churn(address, job)))
     with grpc.insecure_channel(address, options=wire.OPTIONS) as channel:
         method = channel.stream_stream(wire.PREDICT)
         print(json.dumps({"streams": streams, "storm": storm}[job["op"]](method, job)))

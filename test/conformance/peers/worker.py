@@ -2,13 +2,17 @@
 
 `worker.py SOCKET_PATH`. What a stream does is told by its prompt, a JSON object:
 tokens, gap_ms, chunk (bytes of each token), end (false: no end_of_stream), code, details, headers, trailers,
-hang (true: waits after its tokens until it is cancelled). What happens is told in JSON lines on standard output.
+hang (true: waits after its tokens until it is cancelled), gate (true: before anything it sleeps, and does not hear of a
+cancel, until a line comes on standard input). What happens is told in JSON lines on standard output.
+
+`worker.py SOCKET_PATH [THREADS [GRACE_SECONDS [CHANNEL_ARG=NUMBER ...]]]`: on SIGTERM it stops with that grace.
 """
 
 import concurrent.futures
 import hashlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -18,6 +22,7 @@ import grpc
 import wire
 
 _said = threading.Lock()
+_gate = threading.Event()
 
 
 def say(event, **more):
@@ -58,6 +63,8 @@ def predict(requests, context):
         )
     if plan.get("headers"):
         context.send_initial_metadata(pairs(plan["headers"]))
+    if plan.get("gate"):
+        _gate.wait()
     chunk = "x" * plan.get("chunk", 0)
     gap = plan.get("gap_ms", 0) / 1000
     count = plan.get("tokens", 0)
@@ -88,7 +95,7 @@ def control(message, context):
     return wire.text(2, command + "_response") + wire.text(3, wire.text(1, "status") + wire.text(2, "ok"))
 
 
-def main(path):
+def main(path, threads="10", grace="0", *channel_args):
     handlers = grpc.method_handlers_generic_handler(
         "cy.llm.AiInference",
         {
@@ -100,19 +107,31 @@ def main(path):
     if os.path.exists(path):
         os.unlink(path)
     server = grpc.server(
-        concurrent.futures.ThreadPoolExecutor(max_workers=10),
+        concurrent.futures.ThreadPoolExecutor(max_workers=int(threads)),
         options=wire.OPTIONS
         + [
             ("grpc.keepalive_time_ms", 30000),
             ("grpc.keepalive_timeout_ms", 10000),
             ("grpc.keepalive_permit_without_calls", 1),
-        ],
+        ]
+        + [(key, int(value)) for key, value in (one.split("=") for one in channel_args)],
     )
     server.add_generic_rpc_handlers((handlers,))
     server.add_insecure_port(f"unix:{path}")
     server.start()
+    stopped = threading.Event()
+
+    def stop():
+        server.stop(float(grace)).wait()
+        stopped.set()
+
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=stop).start())
+    threading.Thread(target=lambda: sys.stdin.readline() and _gate.set(), daemon=True).start()
     say("listening")
-    server.wait_for_termination()
+    while not stopped.wait(0.05):
+        pass
+    # Threads that sleep behind the gate would keep it.
+    os._exit(0)
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])
