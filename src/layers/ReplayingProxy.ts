@@ -282,7 +282,13 @@ const make: Effect.Effect<
         const admitted = (carryOn: typeof carry) =>
           Effect.flatMap(
             identify(requests, call),
-            (identity) => admit(call, metadata, identity, (stream) => restore(carryOn(stream, requests)))
+            (identity) => {
+              // Others may have come while it was opened: what is admitted is looked at in the same step.
+              const late = refusal()
+              return late === undefined
+                ? admit(call, metadata, identity, (stream) => restore(carryOn(stream, requests)))
+                : Effect.sync(() => endUnadmitted(call, late))
+            }
           )
         if (!breaker.isWatchful() || connection.link() === undefined) return admitted(carry)
         return Effect.flatMap(
@@ -310,13 +316,24 @@ const make: Effect.Effect<
       })
     })
 
-  /** As many calls of other methods as streams. */
   const setOthers = (): void => metrics.openCalls("carried", others.size)
 
+  /** As many calls of other methods as streams. */
   const tooManyOthers = (): E.TooManyStreams | undefined => {
     const limit = config.server.max_concurrent_streams
-    return others.size >= limit ? new E.TooManyStreams({ limit }) : undefined
+    return others.size + renewing >= limit ? new E.TooManyStreams({ limit }) : undefined
   }
+
+  /** Calls of other methods that wait while the worker's connection is renewed: for one dial and one proof at most. */
+  let renewing = 0
+  const renewed = Effect.callback<void>((resume) => {
+    renewing++
+    const off = connection.onChange(() => {
+      off()
+      resume(Effect.void)
+    })
+    return Effect.sync(off)
+  }).pipe(Effect.onExit(() => Effect.sync(() => void renewing--)))
 
   const refusalOfOther = (call: ServerCall, metadataBytes: number): E.StreamError | undefined =>
     (draining ? new E.Draining({ delivered: 0 }) : undefined) ?? tooManyOthers() ?? tooLarge(call, metadataBytes) ??
@@ -344,6 +361,12 @@ const make: Effect.Effect<
     })
 
   const passthrough = (call: ServerCall): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const waits = connection.current()._tag === "Connected" && connection.link() === undefined
+      return waits && tooManyOthers() === undefined ? Effect.andThen(renewed, carryOther(call)) : carryOther(call)
+    })
+
+  const carryOther = (call: ServerCall): Effect.Effect<void> =>
     Effect.suspend(() => {
       const { bytes, metadata } = pass(call.metadata)
       const early = refusalOfOther(call, bytes)
