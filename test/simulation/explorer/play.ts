@@ -328,7 +328,15 @@ const program = (plan: Plan, settings: Settings, now: () => number, onWorld: (li
       const inFlightBefore = proxy.inFlight()
       const drainingBefore = proxy.draining()
       const handler = call.foreign ? proxy.passthrough : proxy.predict
-      const gateway = yield* ScriptedGateway.openOn(handler, gatewayOptions(call, request))
+      const gateway = yield* ScriptedGateway.openOn((served) => {
+        // How many there were is known in the step of the refusal only.
+        const end = served.end.bind(served)
+        served.end = (status, delivery) => {
+          if (status.metadata["cy-reason"] === "too_many_streams") look()
+          end(status, delivery)
+        }
+        return handler(served)
+      }, gatewayOptions(call, request))
       const stateStood = connection.current()._tag === stateBefore._tag && proxy.draining() === drainingBefore
       opened.push({
         plan: call,
