@@ -282,13 +282,7 @@ const make: Effect.Effect<
         const admitted = (carryOn: typeof carry) =>
           Effect.flatMap(
             identify(requests, call),
-            (identity) => {
-              // Others may have come while it was opened: what is admitted is looked at in the same step.
-              const late = refusal()
-              return late === undefined
-                ? admit(call, metadata, identity, (stream) => restore(carryOn(stream, requests)))
-                : Effect.sync(() => endUnadmitted(call, late))
-            }
+            (identity) => admit(call, metadata, identity, (stream) => restore(carryOn(stream, requests)))
           )
         if (!breaker.isWatchful() || connection.link() === undefined) return admitted(carry)
         return Effect.flatMap(
