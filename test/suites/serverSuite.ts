@@ -5,7 +5,9 @@ import * as net from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
 import { concat, frame } from "../../src/internal/wire/frames.ts"
+import { UnfinishedBytes } from "../../src/internal/wire/unfinishedBytes.ts"
 import { type BindError, GrpcServer, SidecarRoutes } from "../../src/services/GrpcServer.ts"
+import { MessageBudget } from "../../src/services/MessageBudget.ts"
 import { SidecarConfig } from "../../src/services/SidecarConfig.ts"
 import * as Status from "../../src/services/Status.ts"
 import { eventually, Inbox } from "../support/events.ts"
@@ -489,6 +491,41 @@ export const serverSuite = (name: string, subject: ServerSubject): void => {
         assert.isFalse(yield* trusted(["somebody else"]))
         assert.isTrue(yield* trusted(["somebody else", CLIENT_NAME]))
       }))
+
+    it.live.skipIf(subject.lenient === true)(
+      "lets large half messages wait for each other's memory, and ends one that is overdue",
+      () =>
+        Effect.gen(function*() {
+          const budget = new UnfinishedBytes({ limit: 250_000, onBytes: () => undefined, onFull: () => undefined })
+          const { address, calls } = yield* serve().pipe(
+            Effect.provideService(MessageBudget, { share: (holder) => budget.share(holder) })
+          )
+          const message = frame(Buffer.alloc(400_000, 7))
+          const half = Effect.gen(function*() {
+            const gateway = yield* http2(address)
+            const call = gateway.call({ requests: [], halfClose: false })
+            const side = yield* wait(calls.take())
+            side.call.start(side)
+            call.write(message.subarray(0, 300_000))
+            return { call, side }
+          })
+          const first = yield* half
+          yield* wait(eventually("all of the half", () => budget.bytes === 300_000 ? true : undefined))
+          const second = yield* half
+          yield* wait(eventually("a call that waits", () => budget.waiting === 1 ? true : undefined))
+          assert.isBelow(budget.bytes, 500_000)
+          budget.look(0)
+          const status = yield* wait(first.call.status)
+          assert.deepStrictEqual([status.code, trailer(status, "cy-reason")], [
+            Code.RESOURCE_EXHAUSTED,
+            "message_overdue"
+          ])
+          second.call.write(message.subarray(300_000))
+          yield* wait(second.side.requests.count(1, "the message"))
+          assert.strictEqual(budget.bytes, 0)
+          second.side.end(Status.ok)
+        }).pipe(Effect.scoped)
+    )
 
     const bindFault = (bind_addr: string) =>
       Effect.scoped(serve({ bind_addr })).pipe(Effect.flip, Effect.map((error) => [error.reason, error.key]))

@@ -64,8 +64,9 @@ export class UnfinishedBytes {
    * looks is overdue.
    */
   look(patience: number): void {
-    const full = this.#bytes > this.#options.limit
     for (const holding of this.#holdings) {
+      // Those that were first end first, and no more of them than it takes.
+      const full = this.#bytes > this.#options.limit
       if (++holding.looks > patience && full && holding.bytes > FREE_BYTES) holding.holder.onOverdue()
     }
   }
