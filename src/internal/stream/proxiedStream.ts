@@ -161,8 +161,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   depart(departure: Departure, answered?: GrpcStatus): void {
     if (this.#phase === "over") return
     const { metrics, watchdog } = this.#env
-    const at = watchdog.now()
-    const isAtWorker = this.#worker !== undefined
+    const [at, isAtWorker] = [watchdog.now(), this.#worker !== undefined]
     if (departure === "vanished" && !this.tally.ended) metrics.gatewaySendError()
     if (this.tally.ended) this.#complete(Status.ok)
     else if (answered !== undefined) this.#decide(answered, "failed")
@@ -447,11 +446,8 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   }
 
   #decide(status: GrpcStatus, outcome: Outcome, delivery: "flush" | "now" = "flush"): void {
-    this.#settle({ status, outcome, grpcStatus: status.code, delivery, at: this.#env.watchdog.now() })
-  }
-
-  #settle(end: StreamEnd): void {
     if (this.#phase === "over") return
+    const end: StreamEnd = { status, outcome, grpcStatus: status.code, delivery, at: this.#env.watchdog.now() }
     const phase = this.#phase
     if (phase === "held" || phase === "queued") this.#waited()
     this.#phase = "over"
