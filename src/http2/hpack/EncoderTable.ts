@@ -8,7 +8,7 @@ const MAX_IDLE_NAMES = 32
 /** Values of a name, sent as literals lately, that are remembered to see whether one comes again. */
 const REMEMBERED_VALUES = 4
 
-/** Longer values are not remembered: what they cost in memory is more than what they cost on the wire. */
+/** Longer names and values are not remembered: what they cost in memory is more than what they cost on the wire. */
 const MAX_REMEMBERED_LENGTH = 128
 
 /** An entry of the dynamic table. */
@@ -118,7 +118,8 @@ export class EncoderTable {
   }
 
   #newRecord(name: string): NameRecord {
-    if (this.#names.size >= MAX_IDLE_NAMES + this.#entries.length - this.#oldest) this.#forget()
+    const kept = name.length <= MAX_REMEMBERED_LENGTH
+    if (kept && this.#names.size >= MAX_IDLE_NAMES + this.#entries.length - this.#oldest) this.#forget()
     const record: NameRecord = {
       name,
       inStatic: STATIC_BY_NAME.get(name),
@@ -127,7 +128,7 @@ export class EncoderTable {
       remembered: [],
       rememberedAt: 0
     }
-    this.#names.set(name, record)
+    if (kept) this.#names.set(name, record)
     return record
   }
 

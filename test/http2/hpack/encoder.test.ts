@@ -92,6 +92,12 @@ describe("HpackEncoder", () => {
     assert.strictEqual(encoder.tableSize, 0)
   })
 
+  it("remembers neither long names nor long values", () => {
+    const encoder = new HpackEncoder()
+    for (let i = 0; i < 3; i++) encode(encoder, ["n".repeat(129), "value", "x-long", "v".repeat(129)])
+    assert.strictEqual(encoder.tableSize, 0)
+  })
+
   it("sends a code unit beyond latin1 as a question mark, never as the octet of its low half", () => {
     for (const huffman of [false, true]) {
       const block = encode(new HpackEncoder(4096, { huffman }), ["a", "x\u010a\u{1f600}"])
