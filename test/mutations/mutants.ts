@@ -157,9 +157,9 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "takes new streams while it drains",
     edits: [{
-      file: "src/layers/ReplayingProxy.ts",
-      find: "    if (draining) return new E.Draining({ delivered: 0 })\n    const limit",
-      replace: "    const limit"
+      file: "src/internal/stream/admission.ts",
+      find: "  if (facts.draining()) return () => new E.Draining({ delivered: 0 })\n",
+      replace: ""
     }],
     found: ["a sidecar that drains takes no new streams"]
   },

@@ -44,6 +44,13 @@ export const all: ReadonlyArray<StreamRule> = [
       return open >= evidence.settings.server.max_concurrent_streams ? undefined : `${reason} beside ${open} others`
     }
     if (reason === "deadline" || reason?.startsWith("worker_") === true) return undefined
+    const { first_token_timeout_secs, slow_reader_timeout_secs } = evidence.settings.server
+    if (reason === "slow_reader" || reason === "stream_idle") {
+      const limit = reason === "slow_reader" ? slow_reader_timeout_secs : first_token_timeout_secs
+      const lived = overAt(call) - call.seen.startedAt
+      const eager = reason === "slow_reader" && call.plan.reader === "eager"
+      return !eager && lived >= limit * 1000 - 2 ? undefined : `${reason} after ${lived} ms`
+    }
     if (reason !== undefined && reason !== "draining") return reason
     if (reason === "draining" || status.code === Status.Code.UNAVAILABLE) {
       const broken = last(call)?.seen.end?.fate
