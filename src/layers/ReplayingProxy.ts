@@ -137,8 +137,16 @@ const make: Effect.Effect<
   const drainListeners = new Set<(draining: boolean) => void>()
   let draining = false
 
+  /** The one number of streams: that by which one more is refused is the one that is shown and waited for. */
+  const inFlight = (): number => streams.size + admitting
+  const entered = (): void => {
+    admitting++
+    if (inFlight() === config.server.max_concurrent_streams) ready.look()
+    idle.closeUnsafe()
+  }
   const left = (): void => {
-    if (streams.size === 0 && others.size === 0) idle.openUnsafe()
+    if (inFlight() === config.server.max_concurrent_streams - 1) ready.look()
+    if (inFlight() === 0 && others.size === 0) idle.openUnsafe()
   }
   const setDraining = (value: boolean) =>
     Effect.sync(() => {
@@ -169,7 +177,7 @@ const make: Effect.Effect<
     places,
     settings: config,
     draining: () => draining,
-    inFlight: () => streams.size + admitting,
+    inFlight,
     circuitMillis: breaker.openMillis
   }
   const ready = new ReadyWatch(facts, watchdog)
@@ -220,7 +228,6 @@ const make: Effect.Effect<
         if (stream.end !== undefined) span.end(stream.tally, stream.end)
         streams.delete(stream)
         left()
-        if (streams.size === config.server.max_concurrent_streams - 1) ready.look()
       })),
       Effect.andThen(Effect.suspend(() => logEnd(stream)))
     )
@@ -239,16 +246,15 @@ const make: Effect.Effect<
     const stream = new ProxiedStream(call, metadata, tally, env)
     admitting--
     streams.add(stream)
-    if (streams.size === config.server.max_concurrent_streams) ready.look()
-    idle.closeUnsafe()
     return Effect.ensuring(carryOn(stream), finish(stream, span))
   }
 
-  /** The sidecar itself has ended a call that had not become a stream. */
-  const endUnadmitted = (call: ServerCall, error: E.StreamError): void => {
+  /** Ends a call that had not become a stream, in the step in which that is decided: what is true now is what it is told. */
+  const endUnadmitted = (call: ServerCall, error: E.StreamError): Effect.Effect<void> => {
     refuse(call, error, error._tag === "DeadlineExceeded" || error._tag === "RequestTimeout" ? "now" : "flush")
     const outcome = error._tag === "Draining" ? "refused" : outcomeOf(error)
     metrics.streamEnded(outcome, Math.max(0, watchdog.now() - call.arrivedAt) / 1000)
+    return Effect.void
   }
 
   /** A compressed request is opened before the stream begins; nobody else waits for that. */
@@ -268,7 +274,7 @@ const make: Effect.Effect<
   ): Effect.Effect<void> => {
     switch (arrival._tag) {
       case "Refused":
-        return Effect.sync(() => endUnadmitted(call, arrival.error))
+        return endUnadmitted(call, arrival.error)
       case "Rejected":
         return Effect.sync(() => {
           metrics.handled(call.path, arrival.status.code)
@@ -277,8 +283,8 @@ const make: Effect.Effect<
       case "Arrived": {
         const { requests } = arrival
         const refused = refusal()
-        if (refused !== undefined) return Effect.sync(() => endUnadmitted(call, refused))
-        admitting++
+        if (refused !== undefined) return endUnadmitted(call, refused)
+        entered()
         const admitted = (carryOn: typeof carry) =>
           Effect.flatMap(
             identify(requests, call),
@@ -290,7 +296,8 @@ const make: Effect.Effect<
           (open) => {
             if (open === undefined) return admitted(carryGuarded)
             admitting--
-            return Effect.sync(() => endUnadmitted(call, open))
+            left()
+            return endUnadmitted(call, open)
           }
         )
       }
@@ -303,9 +310,9 @@ const make: Effect.Effect<
       metrics.streamStarted()
       const { bytes, metadata } = pass(call.metadata)
       const refused = refusal() ?? tooLarge(call, bytes)
-      if (refused !== undefined) return Effect.sync(() => endUnadmitted(call, refused))
+      if (refused !== undefined) return endUnadmitted(call, refused)
       return Effect.matchCauseEffect(restore(arrivals.awaitFirst(call)), {
-        onFailure: () => Effect.sync(() => endUnadmitted(call, departed(call, "cancelled", watchdog.now()))),
+        onFailure: () => endUnadmitted(call, departed(call, "cancelled", watchdog.now())),
         onSuccess: (arrival) => begin(call, metadata, arrival, restore)
       })
     })
@@ -397,7 +404,7 @@ const make: Effect.Effect<
     admission: () => admissionOf(facts),
     ready: () => isReady(admissionOf(facts), facts),
     onReady: (listener) => ready.onChange(listener),
-    inFlight: () => streams.size,
+    inFlight,
     awaitIdle: idle.await,
     abortAll: Effect.sync(() => {
       for (const stream of streams) stream.fail(new E.Draining({ delivered: stream.delivered }), "now")

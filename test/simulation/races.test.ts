@@ -72,4 +72,64 @@ describe("On a machine that interrupts everywhere", () => {
       assert.strictEqual(inFlight, 0, `seed ${seed}`)
     }
   })
+
+  it("whoever is refused for the number of streams finds that number in flight", () => {
+    let refused = 0
+    for (let seed = 0; seed < 20; seed++) {
+      const wrong = onBusyMachine(
+        seed,
+        { worker: { answer: Answer.tokens({ every: 1 }) }, config: { server: { max_concurrent_streams: 3 } } },
+        Effect.scoped(Effect.gen(function*() {
+          const proxy = yield* InferenceProxy
+          const seen: Array<number> = []
+          const open = (n: number) =>
+            Effect.forkScoped(Effect.andThen(
+              Effect.sleep(n % 3),
+              ScriptedGateway.openOn((served) => {
+                const end = served.end.bind(served)
+                served.end = (status, delivery) => {
+                  if (status.metadata["cy-reason"] === "too_many_streams") seen.push(proxy.inFlight())
+                  end(status, delivery)
+                }
+                return proxy.predict(served)
+              })
+            ))
+          yield* Effect.forEach(Array.from({ length: 40 }, (_, n) => n), open, { discard: true })
+          yield* Effect.sleep("1 second")
+          refused += seen.length
+          return seen.filter((inFlight) => inFlight < 3)
+        }))
+      )
+      assert.deepStrictEqual(wrong, [], `seed ${seed}`)
+    }
+    assert.isAbove(refused, 100)
+  })
+
+  it("a drain that is over leaves no stream behind that has been let in", () => {
+    for (let seed = 0; seed < 20; seed++) {
+      const late = onBusyMachine(
+        seed,
+        { worker: { answer: Answer.tokens({ every: 1 }) } },
+        Effect.gen(function*() {
+          const proxy = yield* InferenceProxy
+          const worker = yield* ScriptedWorker.ScriptedWorker
+          let arrivedLate = 0
+          for (let round = 0; round < 30; round++) {
+            yield* Effect.scoped(Effect.gen(function*() {
+              yield* Effect.forkScoped(ScriptedGateway.open(), { startImmediately: true })
+              for (let turn = 0; turn < round % 4; turn++) yield* Effect.yieldNow
+              yield* proxy.drain
+              yield* proxy.awaitIdle
+              const before = worker.streams().length
+              yield* Effect.sleep("1 second")
+              arrivedLate += worker.streams().length - before
+            }))
+            yield* proxy.undrain
+          }
+          return arrivedLate
+        })
+      )
+      assert.strictEqual(late, 0, `seed ${seed}`)
+    }
+  })
 })
