@@ -1,6 +1,7 @@
 import { Effect, Layer } from "effect"
 import type { BindError, GrpcServer } from "../services/GrpcServer.ts"
 import type { InferenceProxy } from "../services/InferenceProxy.ts"
+import type { LlmClient } from "../services/LlmClient.ts"
 import type { MetricReadings } from "../services/MetricReadings.ts"
 import type { Metrics } from "../services/Metrics.ts"
 import type { OpsHttp as OpsHttpService } from "../services/OpsHttp.ts"
@@ -12,6 +13,7 @@ import type { WorkerConnection } from "../services/WorkerConnection.ts"
 import * as Drain from "./Drain.ts"
 import * as Http2Server from "./Http2Server.ts"
 import * as Http2WorkerChannel from "./Http2WorkerChannel.ts"
+import * as InProcessClient from "./InProcessClient.ts"
 import * as JournalMeter from "./JournalMeter.ts"
 import * as LimitLog from "./LimitLog.ts"
 import * as MemoryJournal from "./MemoryJournal.ts"
@@ -25,11 +27,14 @@ import * as UnfinishedBudget from "./UnfinishedBudget.ts"
 import * as WorkerToken from "./WorkerToken.ts"
 
 /** What the core gives to an application that embeds it. */
-export type Core = InferenceProxy | WorkerConnection | UsageMeter | UsageJournal | Metrics | MetricReadings
+export type Core = LlmClient | InferenceProxy | WorkerConnection | UsageMeter | UsageJournal | Metrics | MetricReadings
 
 /** What stands on a journal: the path of a stream and all that it needs but the wire. */
 const layerOver = <E>(journal: Layer.Layer<UsageJournal, E, SidecarConfig | Metrics>) =>
-  ReplayingProxy.layer.pipe(
+  // A model in process: on top, since it calls what gateways call.
+  InProcessClient.layer.pipe(
+    Layer.provide(SidecarRoutes.layer),
+    Layer.provideMerge(ReplayingProxy.layer),
     // The path of a stream needs a status to decide on and a meter to count into.
     Layer.provideMerge(SupervisedConnection.layer),
     Layer.provideMerge(JournalMeter.layer),

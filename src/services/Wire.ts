@@ -124,6 +124,11 @@ export interface ServerCall {
   readonly encoding: string | undefined
   /** Who calls: only a trusted peer may steer the sidecar (`sidecar.*` control commands). */
   readonly peer: { readonly address: string; readonly trusted: boolean }
+  /**
+   * Replies are to come one by one, each when there is room: a caller that takes them so is to be counted so. Default: as
+   * they arrived, in batches.
+   */
+  readonly takesSingleFrames?: boolean | undefined
   /** Attaches the listener and starts to read. Called once. What came before is delivered synchronously. */
   start(listener: RequestListener): void
   /** Read on, after `onFrames` had answered `false`. */

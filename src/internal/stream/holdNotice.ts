@@ -16,11 +16,13 @@ export interface HoldNotice {
 
 /**
  * What a held stream's user is told, if anything: `[reload] hold_notice` for all, or on request (metadata
- * `cy-notice: message`). `{eta}` becomes the seconds until the worker expects to be back, or until the patience ends.
+ * `cy-notice: message`); nothing to whom says `cy-notice: none`. `{eta}` becomes the seconds until the worker expects to
+ * be back, or until the patience ends.
  */
 const noticeOf = (metadata: Metadata, { configured, patienceMillis, state }: HoldNotice): string | undefined => {
-  const text = configured === "" && first(metadata, "cy-notice") === "message" ? DEFAULT_NOTICE : configured
-  if (text === "") return undefined
+  const wish = first(metadata, "cy-notice")
+  const text = configured === "" && wish === "message" ? DEFAULT_NOTICE : configured
+  if (text === "" || wish === "none") return undefined
   const millis = state._tag === "Reloading" && state.until !== undefined ? state.until - state.since : patienceMillis
   return text.replace("{eta}", String(Math.max(1, Math.round(millis / 1000))))
 }

@@ -4,6 +4,7 @@ import type { UsageTally } from "../../services/UsageMeter.ts"
 import type { Outcome } from "../../services/UsageRecord.ts"
 import type {
   CallEnd,
+  CallStart,
   Departure,
   FrameBatch,
   Metadata,
@@ -27,6 +28,7 @@ import { ReplayedFrames } from "./replayedFrames.ts"
 import { ReplyCount } from "./replyCount.ts"
 import { identityOf } from "./requestIdentity.ts"
 import { RequestLog } from "./requestLog.ts"
+import { openSingleFrames } from "./singleFrames.ts"
 import type { Opening, StreamEnd, StreamEnv } from "./streamEnv.ts"
 import { outcomeOf, statusOf } from "./streamStatus.ts"
 import type { Waiting } from "./waitingRoom.ts"
@@ -286,12 +288,15 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     const known = this.tally.frames + (this.#noticed ? 1 : 0)
     // Before the first token only: so all frames that the gateway has are without one, and come again.
     this.#rewriting = known === 0 ? undefined : new ReplayedFrames(known, this.tally.frames, this.#env.peek)
-    const worker = link.open({
+    const start: CallStart = {
       path: this.#call.path,
       metadata: this.#metadata,
       timeoutMillis: this.#deadlineAt === Number.POSITIVE_INFINITY ? undefined : Math.max(1, this.#deadlineAt - now),
       encoding: this.#call.encoding
-    }, this.#replies)
+    }
+    const worker = this.#call.takesSingleFrames === true
+      ? openSingleFrames(link, start, this.#replies)
+      : link.open(start, this.#replies)
     // The link may have said the end already.
     if (this.#phase !== "open" || this.#link !== link) return
     this.#worker = worker

@@ -42,6 +42,9 @@ class PeekedCall implements ServerCall {
   get peer(): ServerCall["peer"] {
     return this.#call.peer
   }
+  get takesSingleFrames(): boolean | undefined {
+    return this.#call.takesSingleFrames
+  }
   get pendingBytes(): number {
     return this.#call.pendingBytes
   }

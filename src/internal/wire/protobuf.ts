@@ -18,6 +18,8 @@ export interface FieldVisitor {
   readonly varint?: (field: number, value: number, low32: number) => void
   /** A length-delimited field as a view. */
   readonly bytes?: (field: number, value: Uint8Array) => void
+  /** A `float`. */
+  readonly float?: (field: number, value: number) => void
 }
 
 /**
@@ -77,6 +79,9 @@ export const visit = (message: Uint8Array, visitor: FieldVisitor): boolean => {
         at += 8
         break
       case WireType.I32:
+        if (visitor.float !== undefined && at + 4 <= size) {
+          visitor.float(field, new DataView(message.buffer, message.byteOffset + at).getFloat32(0, true))
+        }
         at += 4
         break
       default:
@@ -124,6 +129,14 @@ export class Writer {
   varint(field: number, value: number): this {
     this.#varint(field * 8 + WireType.VARINT)
     this.#varint(value)
+    return this
+  }
+
+  double(field: number, value: number): this {
+    this.#varint(field * 8 + WireType.I64)
+    this.#reserve(8)
+    new DataView(this.#bytes.buffer).setFloat64(this.#size, value, true)
+    this.#size += 8
     return this
   }
 
