@@ -4,7 +4,6 @@ import type { UsageTally } from "../../services/UsageMeter.ts"
 import type { Outcome } from "../../services/UsageRecord.ts"
 import type {
   CallEnd,
-  CallStart,
   Departure,
   FrameBatch,
   Metadata,
@@ -28,7 +27,7 @@ import { ReplayedFrames } from "./replayedFrames.ts"
 import { ReplyCount } from "./replyCount.ts"
 import { identityOf } from "./requestIdentity.ts"
 import { RequestLog } from "./requestLog.ts"
-import { openSingleFrames } from "./singleFrames.ts"
+import { openFor } from "./singleFrames.ts"
 import type { Opening, StreamEnd, StreamEnv } from "./streamEnv.ts"
 import { outcomeOf, statusOf } from "./streamStatus.ts"
 import type { Waiting } from "./waitingRoom.ts"
@@ -100,7 +99,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#missedFrom = missedFrom(call)
     this.#requests = {
       onFrames: (batch) => this.#onRequest(batch),
-      onHalfClose: () => this.#onHalfClose(),
+      onHalfClose: () => this.#log.halfClose(this.#worker),
       onDrain: () => this.#onGatewayReady(),
       onDeparture: (departure, answered) => this.depart(departure, answered)
     }
@@ -288,15 +287,12 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     const known = this.tally.frames + (this.#noticed ? 1 : 0)
     // Before the first token only: so all frames that the gateway has are without one, and come again.
     this.#rewriting = known === 0 ? undefined : new ReplayedFrames(known, this.tally.frames, this.#env.peek)
-    const start: CallStart = {
+    const worker = openFor(this.#call, link, {
       path: this.#call.path,
       metadata: this.#metadata,
       timeoutMillis: this.#deadlineAt === Number.POSITIVE_INFINITY ? undefined : Math.max(1, this.#deadlineAt - now),
       encoding: this.#call.encoding
-    }
-    const worker = this.#call.takesSingleFrames === true
-      ? openSingleFrames(link, start, this.#replies)
-      : link.open(start, this.#replies)
+    }, this.#replies)
     // The link may have said the end already.
     if (this.#phase !== "open" || this.#link !== link) return
     this.#worker = worker
@@ -324,10 +320,6 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   /** A request that waits is kept whole, and all of them have one bound. */
   #keepsTooMuch(): boolean {
     return this.#log.bytes > 0 && this.#env.requestBytes.exceeded()
-  }
-
-  #onHalfClose(): void {
-    this.#log.halfClose(this.#worker)
   }
 
   #onHeaders(metadata: Metadata): void {

@@ -1,15 +1,28 @@
-import type { CallEnd, CallStart, FrameBatch, Metadata, ReplyListener, WorkerCall } from "../../services/Wire.ts"
+import type {
+  CallEnd,
+  CallStart,
+  FrameBatch,
+  Metadata,
+  ReplyListener,
+  ServerCall,
+  WorkerCall
+} from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { lengthAt, PREFIX_BYTES } from "../wire/frames.ts"
 
 /**
- * Opens a call at the worker whose frames come one by one, each when the listener has room: what arrived together and was
- * not asked for waits here, uncounted. The worker's window bounds it, since the worker is not read on meanwhile.
+ * Opens a call at the worker for `call`. One that takes single frames gets each when it has room: what arrived together and
+ * was not asked for waits here, uncounted. The worker's window bounds it, since the worker is not read on meanwhile.
  */
-export const openSingleFrames = (link: WorkerLink, start: CallStart, listener: ReplyListener): WorkerCall => {
+export const openFor = (
+  call: Pick<ServerCall, "takesSingleFrames">,
+  link: WorkerLink,
+  start: CallStart,
+  listener: ReplyListener
+): WorkerCall => {
+  if (call.takesSingleFrames !== true) return link.open(start, listener)
   const frames = new SingleFrames(listener)
-  const call = link.open(start, frames)
-  return frames.attach(call)
+  return frames.attach(link.open(start, frames))
 }
 
 class SingleFrames implements ReplyListener, WorkerCall {
