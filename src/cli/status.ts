@@ -34,6 +34,10 @@ const tints: Readonly<Record<string, (text: string) => string>> = {
   Disconnected: onStdout.red
 }
 
+/** Reason and detail; a detail that begins with the reason's word says it already. */
+const why = (reason = "", detail = ""): string =>
+  reason === "" || detail.toLowerCase().startsWith(reason.toLowerCase()) ? detail : `${reason}: ${detail}`
+
 /** Durations as the sidecar measured them: its wall clock, and ours, can be set. */
 const worker = (payload: Payload): ReadonlyArray<readonly [string, string]> => {
   const state = payload.worker_state ?? ""
@@ -46,7 +50,7 @@ const worker = (payload: Payload): ReadonlyArray<readonly [string, string]> => {
       "worker",
       `${(tints[state] ?? onStdout.bold)(state)} for ${duration(number(payload, "worker_since_secs"))}${until}`
     ],
-    ["reason", [payload.worker_reason, payload.worker_detail].filter((part) => part !== undefined).join(": ")],
+    ["reason", why(payload.worker_reason, payload.worker_detail)],
     ["remedy", payload.worker_remedy ?? ""],
     ["next try", retry]
   ]
@@ -81,7 +85,7 @@ export const render = (payload: Payload): string => {
     ["usage", payload.usage_waiting === undefined ? "" : `${payload.usage_waiting} records wait in the journal`],
     ["gRPC", known(payload.bind_addr)],
     ["metrics", known(payload.metrics_addr) === "" ? "" : `http://${reachable(known(payload.metrics_addr))}/metrics`],
-    ["socket", payload.worker_uds ?? ""]
+    [payload.worker_uds?.startsWith("tcp:") === true ? "address" : "socket", payload.worker_uds ?? ""]
   ]
   return rows.filter(([, value]) => value !== "")
     .map(([name, value]) => `${onStdout.dim(name.padEnd(9))} ${value}`)

@@ -118,6 +118,20 @@ describe("the table of sidecar status", () => {
     expect(table).toMatch(/^next try +in 2s \(attempt 3\)$/m)
   })
 
+  it("says once that the worker is saturated, and has its own word for a TCP address", () => {
+    const payload = {
+      status: "ok",
+      worker_state: "Connected",
+      worker_reason: "Saturated",
+      worker_detail: "saturated since 2026-01-01T00:00:55Z: no thread left",
+      worker_uds: "tcp://worker:50052"
+    }
+    const table = render(payload)
+    expect(table).toMatch(/^reason +saturated since 2026-01-01T00:00:55Z: no thread left$/m)
+    expect(table).toMatch(/^address +tcp:\/\/worker:50052$/m)
+    expect(render({ ...payload, worker_uds: "unix:///run/w.sock" })).toMatch(/^socket +unix:\/\/\/run\/w\.sock$/m)
+  })
+
   it("leaves out what it was not told, and addresses with a port that the system chose", () => {
     const table = render({
       status: "ok",

@@ -2,14 +2,17 @@ import { assert, describe } from "@effect/vitest"
 import { Effect } from "effect"
 import { InferenceProxy, Metrics, Status } from "../../src/index.ts"
 import { Answer, ScriptedGateway, ScriptedWorker } from "../../src/testing.ts"
-import { figure, gateway, pass, records, story, worker } from "./story.ts"
+import { figure, gateway, pass, records, spans, story, worker } from "./story.ts"
 
 const { Code } = Status
 
-/** One event, one outcome: in the counters, in the record and in the count of codes. */
+/** One event, one outcome: in the counters, in the record, in the span and in the count of codes. */
 const assertBooked = (outcome: "deadline" | "cancelled" | "completed" | "failed", code: number) =>
   Effect.gen(function*() {
     assert.deepInclude((yield* records).at(-1), { outcome, grpc_status: code })
+    assert.deepStrictEqual((yield* spans).map(({ grpcStatus, outcome }) => ({ outcome, grpcStatus })), [
+      { outcome, grpcStatus: code }
+    ])
     assert.strictEqual(yield* figure("sidecar_requests_total"), 1)
     const counter = outcome === "completed" ? "success" : outcome === "cancelled" ? "cancelled" : "failed"
     for (const one of ["success", "failed", "cancelled"]) {

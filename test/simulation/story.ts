@@ -1,7 +1,16 @@
 import { assert, it } from "@effect/vitest"
 import { type Duration, Effect, Random, Result, type Scope } from "effect"
 import { TestClock } from "effect/testing"
-import { Metrics, Status, UsageJournal, type UsageRecord, WorkerConnection } from "../../src/index.ts"
+import {
+  Metrics,
+  Status,
+  StreamTracer,
+  type StreamTracing,
+  type UsageEnd,
+  UsageJournal,
+  type UsageRecord,
+  WorkerConnection
+} from "../../src/index.ts"
 import { Answer, Recorder, ScriptedGateway, ScriptedWorker, Simulation, Timeline } from "../../src/testing.ts"
 
 /**
@@ -11,6 +20,21 @@ import { Answer, Recorder, ScriptedGateway, ScriptedWorker, Simulation, Timeline
 
 /** In a turn after that of the change, so that nothing which the story does comes in between. */
 const connected = Effect.andThen(Simulation.connected, Effect.yieldNow)
+
+/** Keeps how the spans of streams ended. */
+class SpanRecorder implements StreamTracing {
+  readonly ends: Array<UsageEnd> = []
+
+  start() {
+    return { traceparent: undefined, end: (_tally: unknown, end: UsageEnd) => void this.ends.push(end) }
+  }
+}
+
+/** How the spans of the story's streams ended, in that order. */
+export const spans = Effect.map(
+  StreamTracer,
+  (tracer): ReadonlyArray<UsageEnd> => tracer instanceof SpanRecorder ? tracer.ends : []
+)
 
 /** One story: `given` is the worker and the settings, `tell` begins when the sidecar is connected. */
 export const story = (
@@ -22,6 +46,7 @@ export const story = (
     (given.begins === "at once" ? tell : Effect.andThen(connected, tell)).pipe(
       Effect.scoped,
       Effect.provide(Simulation.layer(given)),
+      Effect.provideServiceEffect(StreamTracer, Effect.sync(() => new SpanRecorder())),
       Random.withSeed(name)
     ))
 

@@ -49,7 +49,7 @@ const banner = (report) => {
   by("banner").className = "banner " + tone
   fill("banner",
     el("h2", {}, word, el("small", { textContent: told })),
-    r.detail ? el("p", {}, r.reason !== word ? label(r.reason + ": ") : null, r.detail) : null,
+    r.detail ? el("p", {}, r.reason !== word && !r.detail.startsWith(r.reason.toLowerCase()) ? label(r.reason + ": ") : null, r.detail) : null,
     r.remedy ? el("p", {}, label("What to do: "), r.remedy) : null,
     next || back ? el("p", { className: "soft", textContent: next || back }) : null)
   const colour = { ok: "#1a9a4f", warn: "#d98a00", bad: "#d33" }[tone]
