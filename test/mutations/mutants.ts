@@ -13,6 +13,8 @@ export interface Mutant {
 
 const FAREWELL = "a worker that says goodbye never costs a stream more than one that is killed"
 
+const READY = "who is ready serves or holds the stream that comes, and who is not serves none"
+
 const stream = "src/internal/stream/proxiedStream.ts"
 
 export const mutants: ReadonlyArray<Mutant> = [
@@ -227,5 +229,23 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "does not count the acknowledgement of a PING as a sign of life",
     edits: [{ file: "src/internal/http2/workerSession.ts", find: "        acknowledged++\n", replace: "" }],
     found: ["a saturated worker that acknowledges is never cut"]
+  },
+  {
+    name: "is ready while there is no room for one more stream",
+    edits: [{
+      file: "src/internal/stream/waitingRoom.ts",
+      find: "return this.#waiting.size >= maxStreams || this.#bytes >= maxBytes",
+      replace: "return this.#waiting.size > maxStreams + maxBytes"
+    }],
+    found: [READY]
+  },
+  {
+    name: "is ready while the circuit is open",
+    edits: [{
+      file: "src/internal/stream/admission.ts",
+      find: "const retryAfterMillis = facts.circuitMillis()",
+      replace: "const retryAfterMillis = 0 * facts.circuitMillis()"
+    }],
+    found: [READY]
   }
 ]

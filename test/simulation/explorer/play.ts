@@ -48,6 +48,11 @@ export interface CallEvidence {
   readonly stateBefore: WorkerState
   readonly inFlightBefore: number
   readonly drainingBefore: boolean
+  /** What the sidecar said of its readiness, and how many it held, in the step in which the call began. */
+  readonly readyBefore: boolean
+  readonly heldBefore: number
+  /** What became of it in that same step: nothing may have happened in between. */
+  readonly atOnce: "ended" | "sent" | undefined
   /** The status had not changed once it was opened. */
   readonly stateStood: boolean
   readonly attempts: ReadonlyArray<Attempt>
@@ -252,6 +257,9 @@ interface Opened {
   readonly stateBefore: WorkerState
   readonly inFlightBefore: number
   readonly drainingBefore: boolean
+  readonly readyBefore: boolean
+  readonly heldBefore: number
+  readonly atOnce: CallEvidence["atOnce"]
   readonly stateStood: boolean
 }
 
@@ -328,6 +336,9 @@ const program = (plan: Plan, settings: Settings, now: () => number, onWorld: (li
       const inFlightBefore = proxy.inFlight()
       const drainingBefore = proxy.draining()
       const handler = call.foreign ? proxy.passthrough : proxy.predict
+      let readyBefore = proxy.ready()
+      let heldBefore = gauge("sidecar_streams_held")
+      const sentBefore = worker.streams().length
       const gateway = yield* ScriptedGateway.openOn((served) => {
         // How many there were is known in the step of the refusal only.
         const end = served.end.bind(served)
@@ -335,9 +346,15 @@ const program = (plan: Plan, settings: Settings, now: () => number, onWorld: (li
           if (status.metadata["cy-reason"] === "too_many_streams") look()
           end(status, delivery)
         }
-        return handler(served)
+        return Effect.suspend(() => {
+          readyBefore = proxy.ready()
+          heldBefore = gauge("sidecar_streams_held")
+          return handler(served)
+        })
       }, gatewayOptions(call, request))
       const stateStood = connection.current()._tag === stateBefore._tag && proxy.draining() === drainingBefore
+      const sent = worker.streams().length > sentBefore
+      const atOnce = gateway.seen.endedAt !== undefined ? "ended" : sent ? "sent" : undefined
       opened.push({
         plan: call,
         traceId,
@@ -346,6 +363,9 @@ const program = (plan: Plan, settings: Settings, now: () => number, onWorld: (li
         stateBefore,
         inFlightBefore,
         drainingBefore,
+        readyBefore,
+        heldBefore,
+        atOnce,
         stateStood
       })
       look()

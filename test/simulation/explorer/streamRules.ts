@@ -82,6 +82,11 @@ export const mayBeUnseen = ({ attempts, records, seen }: CallEvidence, { machine
 
 export const rule = (name: string, broken: StreamRule["broken"]): StreamRule => ({ rule: name, broken })
 
+/** What one who is ready does not say. */
+const REFUSALS = new Set(
+  [...AT_THE_DOOR, "queue_full"].filter((reason) => reason !== "metadata_too_large")
+)
+
 /** A refusal's hint must be there for these reasons. */
 const HINTED = new Set([
   "worker_disconnected",
@@ -457,6 +462,24 @@ export const all: ReadonlyArray<StreamRule> = [
     if (stateBefore._tag !== "Disconnected") return undefined
     const late = overAt(call) - call.seen.startedAt
     return late <= SLACK && call.attempts.length === 0 ? undefined : `lived for ${late} ms, opened while Disconnected`
+  }),
+
+  rule("who is ready serves or holds the stream that comes, and who is not serves none", (call, { plan, settings }) => {
+    if (plan.machine.yields > 0) return undefined
+    const { atOnce, attempts, heldBefore, readyBefore, seen, stateBefore } = call
+    if (!readyBefore) {
+      const answered = stateBefore._tag === "Connected" && seen.status?.code === Code.OK
+      return atOnce === "sent" || answered ? "served by one who was not ready" : undefined
+    }
+    const reason = reasonOf(call)
+    if (reason === "hold_full") {
+      // There may be a place for one more stream, but not for the bytes of this one.
+      const full = heldBefore >= settings.reload.max_held_streams
+      return full && attempts.length === 0 && overAt(call) - seen.startedAt <= SLACK
+        ? `ready, and ${reason}`
+        : undefined
+    }
+    return atOnce === "ended" && reason !== undefined && REFUSALS.has(reason) ? `ready, and ${reason}` : undefined
   }),
 
   rule("nothing is sent to a worker after a token has been", (call) => {
