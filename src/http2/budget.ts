@@ -37,8 +37,8 @@ export type RatedLimit = Exclude<LimitName, "header_block" | "unread_output">
 export const defaultRates: Rates = {
   resets: { burst: 5000, perSecond: 1000 },
   made_resets: { burst: 500, perSecond: 100 },
-  settings: { burst: 50, perSecond: 5 },
-  pings: { burst: 200, perSecond: 100 },
+  settings: { burst: 100, perSecond: 10 },
+  pings: { burst: 1000, perSecond: 500 },
   empty_data: { burst: 500, perSecond: 100 },
   window_updates: { burst: 100_000, perSecond: 100_000 },
   ignored_frames: { burst: 1000, perSecond: 500 },

@@ -57,11 +57,6 @@ export class ByteQueue {
     this.#gone = 0
   }
 
-  /** Whether the oldest block has been taken off in part. */
-  get begun(): boolean {
-    return this.#gone > 0
-  }
-
   clear(): void {
     this.#full.length = 0
     this.#open = undefined

@@ -123,11 +123,6 @@ export class Http2Stream {
     return this.outbox === undefined ? 0 : this.outbox.size
   }
 
-  /** What has waited longest has left in part: what follows must be its rest, or a reset. */
-  get begun(): boolean {
-    return this.outbox?.begun === true
-  }
-
   /** A server's stream: the head of the response, `:status` first; once. */
   respond(fields: FieldList): void {
     if (this.closed || this.headGiven) return
@@ -156,12 +151,6 @@ export class Http2Stream {
     this.trailers = trailers
     this.movedAt = this.#host.now
     this.#host.submit(this)
-  }
-
-  /** Like {@link Http2Stream.end}, but what was written and has not left is given up. Not while a block has left in part. */
-  endNow(trailers: FieldList): void {
-    this.outbox?.clear()
-    this.end(trailers)
   }
 
   /** Hand up what comes, after a handler that was full; and the first time on a server's stream. */

@@ -3,7 +3,7 @@ import { Deferred, Effect, Exit, Layer, type Scope } from "effect"
 import { connect, type Connected } from "../internal/grpcJs/grpcJsConnect.ts"
 import { identity } from "../internal/grpcJs/grpcJsMessages.ts"
 import { toGrpcJs } from "../internal/grpcJs/grpcJsMetadata.ts"
-import { type SessionWatch, watchSession } from "../internal/grpcJs/grpcJsSession.ts"
+import { askingOf, type SessionWatch, watchSession } from "../internal/grpcJs/grpcJsSession.ts"
 import { endUnsent } from "../internal/grpcJs/grpcJsStatus.ts"
 import { type GrpcJsCallOwner, GrpcJsWorkerCall } from "../internal/grpcJs/grpcJsWorkerCall.ts"
 import { lifeSign } from "../internal/http2/lifeSign.ts"
@@ -84,7 +84,7 @@ const makeLink = (worker: WorkerEndpoint, maxMessageBytes: number): Effect.Effec
       openCalls: () => openCalls,
       get ping() {
         const session = watch.session()
-        if (session !== undefined) ping ??= lifeSign(session, () => heard)
+        if (session !== undefined) ping ??= lifeSign(askingOf(session), () => heard)
         return ping
       }
     }

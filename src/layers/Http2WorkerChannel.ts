@@ -1,23 +1,26 @@
-import { Deferred, Effect, Exit, Layer, type Scope } from "effect"
-import * as http2 from "node:http2"
+import { Clock, Deferred, Effect, Exit, Layer, type Scope } from "effect"
 import * as net from "node:net"
+import type { ConnectionHandler } from "../http2/connectionTypes.ts"
+import { Loop } from "../http2/driver/loop.ts"
+import { SocketDriver } from "../http2/driver/socketDriver.ts"
+import { ErrorCode } from "../http2/protocol.ts"
+import { CancelRate } from "../internal/http2/cancelRate.ts"
 import { goAwayWords } from "../internal/http2/http2Status.ts"
 import { type CallOwner, Http2WorkerCall } from "../internal/http2/http2WorkerCall.ts"
 import { lifeSign } from "../internal/http2/lifeSign.ts"
+import { monotonicMillis } from "../internal/monotonic.ts"
 import { type WorkerEndpoint, workerEndpoint } from "../internal/wire/workerEndpoint.ts"
 import { MessageBudget } from "../services/MessageBudget.ts"
-import { SidecarConfig } from "../services/SidecarConfig.ts"
+import { type Settings, SidecarConfig } from "../services/SidecarConfig.ts"
 import { LinkError, WorkerChannel, type WorkerLink } from "../services/WorkerChannel.ts"
 
-/** Window of the whole session: the streams' own windows hold a stalled one back, this one must never be in the way. */
-const SESSION_WINDOW_BYTES = 8 * 1024 * 1024
-
-const SESSION_OPTIONS: http2.ClientSessionOptions = {
-  settings: { enablePush: false },
-  // In MB. The default of 10 refuses new streams when a few large frames are under way.
-  maxSessionMemory: 4096,
-  maxHeaderListPairs: 256
-}
+const OPTIONS = {
+  role: "client",
+  // The streams' own windows hold a stalled one back, this one must never be in the way.
+  connectionWindow: 8 * 1024 * 1024,
+  // Whether the worker is late is for the health checks to say.
+  settingsMillis: Number.POSITIVE_INFINITY
+} as const
 
 /** Connects; a socket that is not wanted any more is destroyed, whatever state it is in. */
 const connect = (worker: WorkerEndpoint): Effect.Effect<net.Socket, LinkError, Scope.Scope> =>
@@ -37,89 +40,105 @@ const connect = (worker: WorkerEndpoint): Effect.Effect<net.Socket, LinkError, S
     { interruptible: true }
   )
 
-/** Waits for the peer's SETTINGS: the proof that it speaks HTTP/2. */
-const greet = (session: http2.ClientHttp2Session, socket: net.Socket, name: string): Effect.Effect<void, LinkError> =>
-  Effect.callback<void, LinkError>((resume) => {
-    const failed = () => {
-      const heard = socket.bytesRead > 0
-      resume(
-        Effect.fail(
-          new LinkError({
-            fault: heard ? "NotGrpc" : "LinkBroken",
-            detail: heard ? `${name} answers, but does not speak gRPC` : `${name} closed the connection at once`
-          })
-        )
-      )
-    }
-    session.once("remoteSettings", () => {
-      session.off("close", failed)
-      resume(Effect.void)
-    })
-    session.once("close", failed)
-  })
+/** What is heard of a link before and after it has proved to be one. */
+class LinkEvents implements ConnectionHandler {
+  /** The worker's SETTINGS have come: the proof that it speaks HTTP/2. */
+  readonly ready = Deferred.makeUnsafe<void, LinkError>()
+  readonly gone = Deferred.makeUnsafe<LinkError>()
+  goingAway = false
+  readonly #name: string
+  readonly #socket: net.Socket
+  readonly #onBroken: () => void
 
-const makeLink = (worker: WorkerEndpoint, maxMessageBytes: number, budget: MessageBudget) =>
+  /** `onBroken`: the worker has said that it is about to close the connection for an error. */
+  constructor(name: string, socket: net.Socket, onBroken: () => void) {
+    this.#name = name
+    this.#socket = socket
+    this.#onBroken = onBroken
+  }
+
+  onReady(): void {
+    Deferred.doneUnsafe(this.ready, Exit.void)
+  }
+
+  onGoaway(code: number, _lastStreamId: number, debug: string): void {
+    this.goingAway ||= code === ErrorCode.NO_ERROR
+    this.#leave(this.goingAway ? "GoingAway" : "LinkBroken", goAwayWords(code, debug))
+    // Once the calls that it has not seen have been told so.
+    if (code !== ErrorCode.NO_ERROR) queueMicrotask(this.#onBroken)
+  }
+
+  onClose(): void {
+    const name = this.#name
+    const heard = this.#socket.bytesRead > 0
+    const detail = heard ? `${name} answers, but does not speak gRPC` : `${name} closed the connection at once`
+    Deferred.doneUnsafe(this.ready, Exit.fail(new LinkError({ fault: heard ? "NotGrpc" : "LinkBroken", detail })))
+    this.#leave("LinkBroken", `connection to ${name} closed`)
+  }
+
+  onRequest(): void {}
+  onLimit(): void {}
+  onForeign(): void {}
+  onIdle(): void {}
+
+  #leave(fault: "LinkBroken" | "GoingAway", detail: string): void {
+    Deferred.doneUnsafe(this.gone, Exit.succeed(new LinkError({ fault, detail })))
+  }
+}
+
+const makeLink = (loop: Loop, worker: WorkerEndpoint, server: Settings["server"], budget: MessageBudget) =>
   Effect.gen(function*() {
     const socket = yield* connect(worker)
-    const session = yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        const session = http2.connect("http://localhost", { ...SESSION_OPTIONS, createConnection: () => socket })
-        session.on("error", () => {
-          // Told by "close", which always follows.
-        })
-        return session
-      }),
-      (session) => Effect.sync(() => session.destroy())
+    const events = new LinkEvents(worker.name, socket, () => driver.connection.lost("the worker said GOAWAY"))
+    const driver: SocketDriver = yield* Effect.acquireRelease(
+      Effect.sync(() => new SocketDriver(loop, socket, false, OPTIONS, events)),
+      (driver) => Effect.sync(() => driver.destroy())
     )
-    yield* greet(session, socket, worker.name)
-    session.setLocalWindowSize(SESSION_WINDOW_BYTES)
+    const { connection } = driver
+    yield* Deferred.await(events.ready)
 
-    const gone = Deferred.makeUnsafe<LinkError>()
-    const leave = (fault: "LinkBroken" | "GoingAway", detail: string) => {
-      Deferred.doneUnsafe(gone, Exit.succeed(new LinkError({ fault, detail })))
-    }
-    let goingAway = false
-    session.on("goaway", (code, _lastStreamId, data) => {
-      // `node:http2` closes the session behind any other code.
-      goingAway ||= code === http2.constants.NGHTTP2_NO_ERROR
-      leave(goingAway ? "GoingAway" : "LinkBroken", goAwayWords(code, data))
-    })
-    session.on("close", () => leave("LinkBroken", `connection to ${worker.name} closed`))
-
-    const calls = new Set<Http2WorkerCall>()
+    const cancels = yield* Effect.acquireRelease(
+      Effect.sync(() => new CancelRate(server.max_worker_cancels_per_sec, () => loop.now())),
+      (cancels) => Effect.sync(() => cancels.stop())
+    )
+    let open = 0
     let heard = 0
     const owner: CallOwner = {
-      maxMessageBytes,
+      maxMessageBytes: server.max_message_bytes,
       budget,
-      opened: (call) => {
-        calls.add(call)
+      open: (head, handler) => {
+        const stream = connection.open(head, handler)
+        if (stream !== undefined) open++
+        return stream
       },
+      cancel: (stream) => cancels.cancel(stream),
       heard: () => {
         heard++
       },
-      closed: (call) => {
-        calls.delete(call)
+      closed: () => {
+        open--
       }
     }
     const link: WorkerLink = {
-      open: (start, listener) => new Http2WorkerCall(session, start, listener, owner),
-      gone: Deferred.await(gone),
-      isGoingAway: () => goingAway,
+      open: (start, listener) => new Http2WorkerCall(start, listener, owner),
+      gone: Deferred.await(events.gone),
+      isGoingAway: () => events.goingAway,
       timesHeard: () => heard,
-      openCalls: () => calls.size,
-      ping: lifeSign(session, () => heard)
+      openCalls: () => open,
+      ping: lifeSign(connection, () => heard)
     }
     return link
   })
 
-/** The hop to the worker on `node:http2` over its Unix socket or TCP; one session a dial, no reconnect of its own. */
+/** The hop to the worker on our own HTTP/2 over its Unix socket or TCP; one connection a dial, no reconnect of its own. */
 export const layer: Layer.Layer<WorkerChannel, never, SidecarConfig> = Layer.effect(
   WorkerChannel,
   Effect.gen(function*() {
     const { server } = yield* SidecarConfig
     const worker = workerEndpoint(server)
+    const loop = new Loop(monotonicMillis(yield* Clock.Clock))
     return WorkerChannel.of({
-      dial: makeLink(worker, server.max_message_bytes, yield* MessageBudget),
+      dial: makeLink(loop, worker, server, yield* MessageBudget),
       addressChanges: worker.changes,
       address: worker.address
     })

@@ -50,6 +50,12 @@ export class Metrics extends Context.Service<Metrics, {
   readonly malformedFrame: () => void
   /** A limit of the operators' port has bitten: `connections` or `pipelined`. */
   readonly opsLimited: (limit: string) => void
+  /** Open connections of gateways, those in a TLS handshake among them. */
+  readonly gatewayConnections: (count: number) => void
+  /** A limit of the gateways' connections has bitten. */
+  readonly http2Limited: (limit: string) => void
+  /** A gateway's connection is over; `code`: HTTP/2's error code in lower case, or why it never was one. */
+  readonly http2SessionClosed: (code: string) => void
   /** Records by state: `open`, `waiting`, `acknowledged`, `set_aside`, `merged`. */
   readonly usageRecords: (state: string, count: number) => void
   /** Tokens by where they are: `delivered`, `waiting`, `acknowledged`, `set_aside` (the balance of docs/design.md §7). */

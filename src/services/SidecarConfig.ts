@@ -120,6 +120,14 @@ export const Settings = Schema.Struct({
     slow_reader_timeout_secs: orElse(Secs, 120),
     /** Whether an OK without an `end_of_stream` frame counts as truncated (DATA_LOSS). */
     require_end_of_stream: orElse(Schema.Boolean.pipe(expects("true or false")), true),
+    /** Connections of gateways at once; when it is full the longest idle one makes room. */
+    max_connections: orElse(Count, 4096),
+    /** Those of one address among them. */
+    max_connections_per_address: orElse(Count, 2048),
+    /** Streams a second that one connection may open and reset for long; five times as many at once. */
+    max_resets_per_sec: orElse(Count, 1000),
+    /** Cancels a second that the worker is sent for long, five times as many at once; 0: no limit. */
+    max_worker_cancels_per_sec: orElse(CountOrOff, 100),
     /** PEM file of the server's certificate chain; with `tls_key`. None: plaintext. */
     tls_cert: Schema.optionalKey(FilePath),
     /** PEM file of the certificate's private key. */

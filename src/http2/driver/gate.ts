@@ -12,7 +12,7 @@ export type GateLimit = "connections" | "address_connections"
 export class Visitor {
   readonly address: string | undefined
   /** Asks it to go; {@link Gate.left} when it has gone. */
-  readonly dismiss: () => void
+  dismiss: () => void
   /** Told to go: it is counted no more. */
   leaving = false
 

@@ -12,6 +12,7 @@ const REQUESTS_A_TURN = 16
  */
 export class Loop {
   readonly pool = new SlabPool(32_768, 64, (bytes) => Buffer.allocUnsafeSlow(bytes))
+  readonly now: () => number
   readonly #drivers = new Set<SocketDriver>()
   #timer: NodeJS.Timeout | undefined
   #dirty: Array<SocketDriver> = []
@@ -27,9 +28,9 @@ export class Loop {
     for (const driver of arrived) if (driver.turn(REQUESTS_A_TURN)) this.arrivals(driver)
   }
 
-  /** Monotonic milliseconds. */
-  now(): number {
-    return performance.now()
+  /** `now`: monotonic milliseconds. */
+  constructor(now: () => number = () => performance.now()) {
+    this.now = now
   }
 
   add(driver: SocketDriver): void {

@@ -15,6 +15,8 @@ const NOTHING = Buffer.alloc(0)
 export class SocketDriver implements Transport {
   readonly connection: Http2Connection
   readonly socket: Socket
+  /** When the first of the requests that are being handed up came: what came together has come at one time. */
+  arrivedAt = 0
   readonly #loop: Loop
   readonly #encrypted: boolean
   /** Slabs that the socket has not taken yet. */
@@ -38,6 +40,8 @@ export class SocketDriver implements Transport {
     this.#encrypted = encrypted
     this.connection = new Http2Connection({ ...options, pool: loop.pool, now: loop.now() }, this, handler)
     loop.add(this)
+    // A window update is small and must not wait for an acknowledgement.
+    socket.setNoDelay()
     socket.on("data", (chunk: Buffer) => this.#read(chunk))
     socket.on("error", (error) => {
       this.#error = error.message
@@ -66,6 +70,7 @@ export class SocketDriver implements Transport {
   }
 
   onArrivals(): void {
+    this.arrivedAt = this.#loop.now()
     this.#loop.arrivals(this)
   }
 
@@ -104,23 +109,24 @@ export class SocketDriver implements Transport {
   #write(): void {
     const { socket } = this
     const { output } = this.connection
-    const slab = output.shift()
-    if (slab === undefined) return
-    if (output.waiting === 0 && !this.#encrypted) {
-      // Mostly the kernel takes it at once, and nothing is left to remember.
+    let slab = output.shift()
+    // Mostly the kernel takes it at once, and nothing is left to remember.
+    while (slab !== undefined && !this.#encrypted) {
       socket.write(slab.bytes.subarray(0, slab.used))
-      if (socket.writableLength === 0) return this.#taken(slab)
-      this.#underWay.push(slab)
-      socket.write(NOTHING, this.#written)
-      return
+      if (socket.writableLength > 0) break
+      this.#taken(slab)
+      slab = output.shift()
     }
+    if (slab === undefined) return
+    this.#underWay.push(slab)
     socket.cork()
-    for (let one: Slab | undefined = slab; one !== undefined; one = output.shift()) {
+    if (this.#encrypted) socket.write(slab.bytes.subarray(0, slab.used))
+    for (let one = output.shift(); one !== undefined; one = output.shift()) {
       this.#underWay.push(one)
-      const view = one.bytes.subarray(0, one.used)
-      if (output.waiting > 0) socket.write(view)
-      else socket.write(view, this.#written)
+      socket.write(one.bytes.subarray(0, one.used))
     }
+    // Behind all that, to hear when it has left.
+    socket.write(NOTHING, this.#written)
     socket.uncork()
   }
 

@@ -1,8 +1,19 @@
 import { Effect, type Scope } from "effect"
 import { AsyncLocalStorage } from "node:async_hooks"
 import * as diagnostics from "node:diagnostics_channel"
-import type { ClientHttp2Session } from "node:http2"
 import { goAwayWords } from "../http2/http2Status.ts"
+import type { Asking } from "../http2/lifeSign.ts"
+
+/** What is used of Node's HTTP/2 session. */
+export interface GrpcJsSession {
+  readonly destroyed: boolean
+  ping(acknowledged: (error: Error | null) => void): unknown
+  settings(settings: object, acknowledged: (error: Error | null) => void): unknown
+  prependListener(
+    event: "goaway",
+    listener: (code: number, lastStreamId: number, data?: NodeJS.ArrayBufferView) => void
+  ): unknown
+}
 
 /** Node tells of every HTTP/2 stream that a client opens (from Node 22.17 and 24.2 on). */
 const STREAM_CREATED = "http2.client.stream.created"
@@ -12,15 +23,15 @@ export interface SessionWatch {
   /** Runs what opens a call: the first one tells which session the client has. */
   readonly watching: <A>(open: () => A) => A
   /** `undefined` before the first call was opened, and for good on a Node that tells nothing. */
-  readonly session: () => ClientHttp2Session | undefined
+  readonly session: () => GrpcJsSession | undefined
   /** The GOAWAY that came on it, which to grpc-js is one like the other. */
   readonly goAway: () => { readonly code: number; readonly detail: string } | undefined
 }
 
-const isSession = (value: object): value is ClientHttp2Session =>
+const isSession = (value: object): value is GrpcJsSession =>
   "ping" in value && typeof value.ping === "function" && "settings" in value && typeof value.settings === "function"
 
-const sessionOf = (message: unknown): ClientHttp2Session | undefined => {
+const sessionOf = (message: unknown): GrpcJsSession | undefined => {
   if (typeof message !== "object" || message === null || !("stream" in message)) return undefined
   const { stream } = message
   if (typeof stream !== "object" || stream === null || !("session" in stream)) return undefined
@@ -31,7 +42,7 @@ const sessionOf = (message: unknown): ClientHttp2Session | undefined => {
 /** Listens until the first call has shown the session, or the scope ends. */
 export const watchSession: Effect.Effect<SessionWatch, never, Scope.Scope> = Effect.gen(function*() {
   const mine = new AsyncLocalStorage<true>()
-  let session: ClientHttp2Session | undefined
+  let session: GrpcJsSession | undefined
   let goAway: { readonly code: number; readonly detail: string } | undefined
   const onStream = (message: unknown): void => {
     if (mine.getStore() !== true || session !== undefined) return
@@ -39,7 +50,10 @@ export const watchSession: Effect.Effect<SessionWatch, never, Scope.Scope> = Eff
     if (session === undefined) return
     // Before grpc-js's own listener, which changes the state of the channel.
     session.prependListener("goaway", (code, _lastStreamId, data) => {
-      goAway ??= { code, detail: goAwayWords(code, data) }
+      const text = data === undefined
+        ? ""
+        : Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("latin1")
+      goAway ??= { code, detail: goAwayWords(code, text) }
     })
     // Not from within the publication of this very message.
     queueMicrotask(deafen)
@@ -55,3 +69,19 @@ export const watchSession: Effect.Effect<SessionWatch, never, Scope.Scope> = Eff
     goAway: () => goAway
   }
 })
+
+/** What of a session {@link lifeSign} asks. */
+export const askingOf = (session: GrpcJsSession): Asking => {
+  // Told with an error when the session is destroyed.
+  const unless = (onAck: () => void) => (error: Error | null): void => {
+    if (error === null) onAck()
+  }
+  return {
+    ping: (onAck) => {
+      if (!session.destroyed) session.ping(unless(onAck))
+    },
+    askBySettings: (onAck) => {
+      if (!session.destroyed) session.settings({}, unless(onAck))
+    }
+  }
+}

@@ -1,16 +1,14 @@
-import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from "node:http2"
+import type { HeaderBlock } from "../../http2/headerBlock.ts"
+import type { Http2Stream, ResetCause, StreamHandler } from "../../http2/stream.ts"
 import type { BudgetHolder, MessageBudget } from "../../services/MessageBudget.ts"
 import { FrameTooLarge, Malformed, MessageOverdue } from "../../services/StreamError.ts"
 import type { Departure, FrameBatch, Metadata, RequestListener, ServerCall, Status } from "../../services/Wire.ts"
 import { statusOf } from "../stream/streamStatus.ts"
 import { FrameCutter } from "../wire/frames.ts"
-import { Gathered } from "../wire/gathered.ts"
 import * as GrpcMessage from "../wire/grpcMessage.ts"
 import { pass } from "../wire/metadata.ts"
-import { awaitHalfClose } from "./awaitHalfClose.ts"
+import { addMetadata, metadataOf } from "./fields.ts"
 import { resetCodeOf } from "./http2Status.ts"
-import { Incoming } from "./incoming.ts"
-import { Outgoing } from "./outgoing.ts"
 
 /**
  * Trailers beyond 8 KiB make a C-core gateway fail every call of its connection; 1 KiB stays for our own keys and the
@@ -22,25 +20,17 @@ const OWN_TRAILER_BYTES = 200
 /** How long `end(…, "now")` lets trailers try before the HTTP/2 stream is reset. */
 const FLUSH_GRACE_MILLIS = 25
 
-/** A `date` header is of no use to gRPC and would be made for every call. */
-const WITH_TRAILERS = { waitForTrailers: true, sendDate: false }
-const TRAILERS_ONLY = { endStream: true, sendDate: false }
-
-const CANCEL = 8
-/** Node's timers hold no more, and fire at once when they are given more. A month without a byte is as good as never. */
-const LONGEST_TIMER_MILLIS = 2_147_483_647
+const PLAIN_HEAD: ReadonlyArray<string> = [":status", "200", "content-type", "application/grpc"]
 
 /** What a server gives each of its calls. */
 export interface CallSettings {
   readonly maxMessageBytes: number
-  readonly slowReaderMillis: number
   readonly budget: MessageBudget
 }
 
 /** The arrival of a call: everything known from its headers. */
 export interface CallHead {
-  readonly path: string
-  readonly metadata: IncomingHttpHeaders
+  readonly block: HeaderBlock
   readonly timeoutMillis: number | undefined
   readonly arrivedAt: number
   readonly encoding: string | undefined
@@ -48,48 +38,39 @@ export interface CallHead {
 }
 
 /** One gateway's call on its HTTP/2 stream. */
-export class Http2ServerCall implements ServerCall, BudgetHolder {
+export class Http2ServerCall implements ServerCall, StreamHandler, BudgetHolder {
   readonly path: string
-  readonly metadata: Metadata
   readonly timeoutMillis: number | undefined
   readonly arrivedAt: number
   readonly encoding: string | undefined
   readonly peer: ServerCall["peer"]
-  readonly #stream: ServerHttp2Stream
+  readonly #block: HeaderBlock
+  readonly #stream: Http2Stream
   readonly #settings: CallSettings
   readonly #cutter: FrameCutter
-  readonly #incoming: Incoming
-  readonly #outgoing: Outgoing
-  /** Cut and not yet taken. */
-  readonly #backlog = new Gathered()
+  #metadata: Metadata | undefined
   #listener: RequestListener | undefined
-  #paused = false
-  #sourceEnded = false
   #departed: Departure | undefined
   #over = false
-  #trailers: OutgoingHttpHeaders | undefined
-  #guard: NodeJS.Timeout | undefined
+  /** The listener takes no more for now. */
+  #full = false
   #onLeave: (() => void) | undefined
 
-  constructor(stream: ServerHttp2Stream, head: CallHead, settings: CallSettings) {
-    this.path = head.path
-    this.metadata = head.metadata
+  constructor(stream: Http2Stream, head: CallHead, settings: CallSettings) {
+    this.path = head.block.path
     this.timeoutMillis = head.timeoutMillis
     this.arrivedAt = head.arrivedAt
     this.encoding = head.encoding
     this.peer = head.peer
+    this.#block = head.block
     this.#stream = stream
     this.#settings = settings
     this.#cutter = new FrameCutter(settings.maxMessageBytes, { budget: settings.budget, holder: this })
-    this.#incoming = new Incoming(stream, (chunk) => this.#data(chunk))
-    this.#outgoing = new Outgoing(stream, () => {
-      if (!this.#over) this.#listener?.onDrain()
-    })
-    stream.on("aborted", () => this.#leave())
-    stream.on("close", () => {
-      clearTimeout(this.#guard)
-      this.#leave()
-    })
+    stream.attach(this)
+  }
+
+  get metadata(): Metadata {
+    return this.#metadata ??= metadataOf(this.#block)
   }
 
   /** Called when the gateway has left, after the listener heard it. */
@@ -100,32 +81,17 @@ export class Http2ServerCall implements ServerCall, BudgetHolder {
 
   start(listener: RequestListener): void {
     this.#listener = listener
-    const stream = this.#stream
-    if (this.#departed !== undefined) {
-      if (!this.#over) listener.onDeparture(this.#departed)
-      return
-    }
-    stream.on("end", () => {
-      this.#sourceEnded = true
-      this.#settle()
-    })
-    this.#incoming.begin()
+    if (this.#departed === undefined) this.#stream.resume()
+    else if (!this.#over) listener.onDeparture(this.#departed)
   }
 
   resume(): void {
-    if (!this.#paused) return
-    this.#paused = false
-    for (let batch = this.#backlog.take(); batch !== undefined; batch = this.#backlog.take()) {
-      if (this.#listener?.onFrames(batch) !== false) continue
-      this.#paused = true
-      return
-    }
-    if (this.#sourceEnded) this.#settle()
-    else if (this.#cutter.mayRead) this.#incoming.resume()
+    this.#full = false
+    if (this.#stream.remoteEnd || this.#cutter.mayRead) this.#stream.resume()
   }
 
   onRoom(): void {
-    if (!this.#over && !this.#paused) this.#incoming.resume()
+    if (!this.#over && !this.#full) this.#stream.resume()
   }
 
   onOverdue(): void {
@@ -133,19 +99,21 @@ export class Http2ServerCall implements ServerCall, BudgetHolder {
   }
 
   sendHeaders(metadata: Metadata, encoding?: string): void {
-    if (this.#over || this.#stream.headersSent || this.#stream.destroyed || this.#stream.closed) return
-    this.#respond(pass(metadata, TRAILER_BUDGET - OWN_TRAILER_BYTES).metadata, encoding)
+    if (this.#over || this.#stream.headGiven) return
+    const head = [...PLAIN_HEAD]
+    if (encoding !== undefined && encoding.length <= 32) head.push("grpc-encoding", encoding)
+    addMetadata(head, pass(metadata, TRAILER_BUDGET - OWN_TRAILER_BYTES).metadata)
+    this.#stream.respond(head)
   }
 
   write(batch: FrameBatch): boolean {
-    const stream = this.#stream
-    if (this.#over || stream.destroyed || stream.closed) return true
-    if (!stream.headersSent) this.#respond({}, undefined)
-    return this.#outgoing.write(batch)
+    if (this.#over) return true
+    if (!this.#stream.headGiven) this.#stream.respond(PLAIN_HEAD)
+    return this.#stream.write(batch)
   }
 
   get pendingBytes(): number {
-    return this.#outgoing.pending
+    return this.#stream.pendingBytes
   }
 
   end(status: Status, delivery: "flush" | "now" = "flush"): void {
@@ -153,93 +121,55 @@ export class Http2ServerCall implements ServerCall, BudgetHolder {
     this.#over = true
     this.#cutter.drop()
     const stream = this.#stream
-    if (stream.destroyed || stream.closed) return
-    const trailers = trailersOf(status)
-    const trailersOnly = !stream.headersSent
-    if (trailersOnly) {
-      trailers[":status"] = 200
-      trailers["content-type"] = "application/grpc"
-      stream.respond(trailers, TRAILERS_ONLY)
-    } else {
-      this.#trailers = trailers
-      this.#outgoing.flush()
-      stream.end()
-    }
-    if (delivery === "now") {
-      this.#guard = setTimeout(() => {
-        if (!stream.closed) stream.close(resetCodeOf(status.code))
+    const trailers = trailersOf(status, stream.headGiven)
+    stream.end(trailers)
+    if (delivery === "now" && !stream.localEnd) {
+      setTimeout(() => {
+        if (!stream.localEnd) stream.reset(resetCodeOf(status.code))
       }, FLUSH_GRACE_MILLIS)
-    } else if (stream.writableLength > 0) this.#guardFlush(stream.writableLength)
-    if (trailersOnly) this.#release()
+    }
+    // What comes now is dropped; the gateway's window must not stand in the way of its half-close.
+    stream.resume()
   }
 
-  #respond(metadata: Record<string, string | Array<string>>, encoding: string | undefined): void {
-    const headers: OutgoingHttpHeaders = metadata
-    headers[":status"] = 200
-    headers["content-type"] = "application/grpc"
-    if (encoding !== undefined && encoding.length <= 32) headers["grpc-encoding"] = encoding
-    this.#stream.respond(headers, WITH_TRAILERS)
-    this.#stream.once("wantTrailers", () => {
-      if (this.#stream.destroyed || this.#stream.closed) return
-      this.#stream.sendTrailers(this.#trailers ?? {})
-      this.#release()
-    })
-  }
-
-  /** The trailers are on their way. */
-  #release(): void {
-    // What comes now is dropped; a call that was refused at once never began to read.
-    if (this.#listener === undefined) this.#stream.resume()
-    else this.#incoming.resume()
-    if (this.#sourceEnded) return
-    clearTimeout(this.#guard)
-    awaitHalfClose(this.#stream)
-  }
-
-  /** After the end, a gateway that takes nothing for the slow reader's time is not waited for. */
-  #guardFlush(waiting: number): void {
-    const stream = this.#stream
-    this.#guard = setTimeout(() => {
-      if (stream.closed) return
-      if (stream.writableLength < waiting) this.#guardFlush(stream.writableLength)
-      else stream.close(CANCEL)
-    }, Math.min(this.#settings.slowReaderMillis, LONGEST_TIMER_MILLIS))
-  }
+  onHeaders(): void {}
 
   /** After the end everything is taken and dropped. */
-  #data(chunk: Uint8Array): boolean {
+  onData(bytes: Uint8Array): boolean {
     if (this.#over) return true
-    const batch = this.#cutter.push(chunk)
-    if (batch !== undefined && this.#listener !== undefined) {
-      if (this.#paused) this.#backlog.push(batch)
-      else this.#paused = !this.#listener.onFrames(batch)
+    const batch = this.#cutter.push(bytes)
+    if (batch !== undefined && this.#listener?.onFrames(batch) === false) this.#full = true
+    const oversize = this.#cutter.oversize
+    if (oversize !== undefined && !this.#over) {
+      this.#fail(
+        statusOf(new FrameTooLarge({ side: "request", bytes: oversize, limit: this.#settings.maxMessageBytes }))
+      )
     }
-    const bytes = this.#cutter.oversize
-    if (bytes !== undefined && !this.#over) {
-      this.#fail(statusOf(new FrameTooLarge({ side: "request", bytes, limit: this.#settings.maxMessageBytes })))
-    }
-    return this.#over || (!this.#paused && this.#cutter.mayRead)
+    return this.#over || (!this.#full && this.#cutter.mayRead)
   }
 
-  #settle(): void {
-    if (this.#over || !this.#sourceEnded || this.#paused || this.#departed !== undefined) return
+  onEnd(): void {
+    if (this.#over || this.#departed !== undefined) return
     if (this.#cutter.pending > 0) {
       this.#fail(statusOf(new Malformed({ detail: "The request ends inside a message" })))
     } else this.#listener?.onHalfClose()
+  }
+
+  onReset(_code: number, cause: ResetCause): void {
+    if (this.#over) return
+    this.#over = true
+    this.#cutter.drop()
+    this.#depart(cause === "connection" ? "vanished" : "cancelled")
+  }
+
+  onDrain(): void {
+    if (!this.#over) this.#listener?.onDrain()
   }
 
   /** The request itself is at fault: answered here; to the handler it is as if the gateway had left. */
   #fail(status: Status): void {
     this.end(status)
     this.#depart("rejected", status)
-  }
-
-  #leave(): void {
-    if (this.#over) return
-    this.#over = true
-    this.#cutter.drop()
-    clearTimeout(this.#guard)
-    this.#depart(this.#stream.session === undefined || this.#stream.session.destroyed ? "vanished" : "cancelled")
   }
 
   #depart(departure: Departure, answered?: Status): void {
@@ -251,11 +181,12 @@ export class Http2ServerCall implements ServerCall, BudgetHolder {
 }
 
 /** Trailers that are safe to send: well-formed, and within what a C-core peer takes. */
-const trailersOf = (status: Status): OutgoingHttpHeaders => {
+const trailersOf = (status: Status, answered: boolean): ReadonlyArray<string> => {
   const budget = TRAILER_BUDGET - OWN_TRAILER_BYTES
   const message = GrpcMessage.encode(status.message, budget / 2)
-  const headers: OutgoingHttpHeaders = pass(status.metadata, budget - message.length).metadata
-  headers["grpc-status"] = String(status.code)
-  if (message !== "") headers["grpc-message"] = message
-  return headers
+  const fields = answered ? [] : [...PLAIN_HEAD]
+  fields.push("grpc-status", String(status.code))
+  if (message !== "") fields.push("grpc-message", message)
+  addMetadata(fields, pass(status.metadata, budget - message.length).metadata)
+  return fields
 }

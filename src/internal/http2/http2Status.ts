@@ -1,4 +1,3 @@
-import type { IncomingHttpHeaders } from "node:http2"
 import * as Status from "../../services/Status.ts"
 import type { CallEnd, Metadata } from "../../services/Wire.ts"
 import * as GrpcMessage from "../wire/grpcMessage.ts"
@@ -23,19 +22,18 @@ const single = (value: string | ReadonlyArray<string> | undefined): string | und
   typeof value === "string" ? value : value?.[0]
 
 /** What a worker says in trailers (or in Trailers-Only headers) that hold `grpc-status`. */
-export const endOfTrailers = (headers: IncomingHttpHeaders): CallEnd | undefined => {
+export const endOfTrailers = (headers: Metadata): CallEnd | undefined => {
   const raw = single(headers["grpc-status"])
   if (raw === undefined) return undefined
   const number = /^\d{1,3}$/.test(raw) ? Number(raw) : -1
   const known = number >= 0 && number <= 16
   const message = GrpcMessage.decode(single(headers["grpc-message"]) ?? "")
-  const metadata: Metadata = headers
   return {
     reason: "status",
     status: Status.make(
       known ? number : Code.UNKNOWN,
       known ? message : `Worker sent grpc-status ${raw}: ${message}`,
-      metadata
+      headers
     )
   }
 }
@@ -63,9 +61,8 @@ export const endOfReset = (rstCode: number, seen: boolean): CallEnd => ({
 const MAX_DEBUG_DATA = 80
 
 /** A GOAWAY in words: its code, and what the peer says about it (C-core: `too_many_pings`, `max_age`). */
-export const goAwayWords = (code: number, data?: NodeJS.ArrayBufferView): string => {
-  const text = data === undefined ? "" : Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("latin1")
-  const readable = text.replaceAll(/[^\x20-\x7e]/g, "").slice(0, MAX_DEBUG_DATA)
+export const goAwayWords = (code: number, debug: string): string => {
+  const readable = debug.replaceAll(/[^\x20-\x7e]/g, "").slice(0, MAX_DEBUG_DATA)
   return `worker said GOAWAY with code ${code}${readable === "" ? "" : ` (${readable})`}`
 }
 

@@ -1,5 +1,12 @@
 import { Effect } from "effect"
-import type { ClientHttp2Session } from "node:http2"
+
+/** What a connection must be able to ask. The acknowledgement may never come. */
+export interface Asking {
+  /** By PING (RFC 9113 §6.7). */
+  ping(onAck: () => void): void
+  /** By SETTINGS without an entry (§6.5.3). */
+  askBySettings(onAck: () => void): void
+}
 
 /**
  * So many PINGs are sent while nothing else comes from the worker. gRPC servers count those that come without data of
@@ -15,7 +22,7 @@ const MAX_PINGS = 2
  *
  * `heard`: grows when the worker sends headers or data, with which servers begin to count anew.
  */
-export const lifeSign = (session: ClientHttp2Session, heard: () => number): Effect.Effect<void> => {
+export const lifeSign = (connection: Asking, heard: () => number): Effect.Effect<void> => {
   let heardAt = heard()
   let pings = 0
   let last: "ping" | "settings" = "ping"
@@ -27,19 +34,16 @@ export const lifeSign = (session: ClientHttp2Session, heard: () => number): Effe
     return pings < MAX_PINGS ? "ping" : "settings"
   }
   return Effect.callback<void>((resume) => {
-    if (session.destroyed) return
     const kind = choose()
     last = kind
     unanswered = true
-    const acknowledged = (error: Error | null): void => {
-      // Told with an error when the session is destroyed.
-      if (error !== null) return
+    const acknowledged = (): void => {
       unanswered = false
       resume(Effect.void)
     }
     if (kind === "ping") {
       pings++
-      session.ping(acknowledged)
-    } else session.settings({}, acknowledged)
+      connection.ping(acknowledged)
+    } else connection.askBySettings(acknowledged)
   })
 }

@@ -42,6 +42,49 @@ const journalFaults: ReadonlyArray<JournalFaultReason> = [
   "io"
 ]
 
+const http2LimitWords = [
+  "resets",
+  "made_resets",
+  "settings",
+  "pings",
+  "empty_data",
+  "window_updates",
+  "ignored_frames",
+  "stray_frames",
+  "header_block",
+  "unread_output",
+  "connections",
+  "address_connections",
+  "descriptors",
+  "accept",
+  "worker_cancels"
+]
+
+const http2CloseWords = [
+  "no_error",
+  "protocol_error",
+  "internal_error",
+  "flow_control_error",
+  "settings_timeout",
+  "stream_closed",
+  "frame_size_error",
+  "refused_stream",
+  "cancel",
+  "compression_error",
+  "connect_error",
+  "enhance_your_calm",
+  "inadequate_security",
+  "http_1_1_required",
+  "unknown",
+  "none",
+  "http1",
+  "not_http2",
+  "tls_on_plaintext",
+  "plaintext_on_tls",
+  "handshake_timeout",
+  "handshake_failed"
+]
+
 const circuitNumber = { closed: 0, half_open: 1, open: 2 }
 
 /**
@@ -70,7 +113,8 @@ export const make = (
     circuit: 0,
     metadataRejected: 0,
     malformed: 0,
-    usageLag: 0
+    usageLag: 0,
+    gatewayConnections: 0
   }
   let state: WorkerState["_tag"] = "Connecting"
   let saturated = false
@@ -90,6 +134,8 @@ export const make = (
   const reports = wordCounter(["accepted", "duplicate", "retry", "split", "set_aside"])
   const suspects = wordCounter(["completion_tokens", "prompt_tokens", "large_chunk"])
   const journalErrors = wordCounter(journalFaults)
+  const http2Limits = wordCounter(http2LimitWords)
+  const http2Closes = wordCounter(http2CloseWords)
   const opsLimits = wordCounter(["connections", "pipelined"])
 
   const recorder: Recorder = {
@@ -153,6 +199,11 @@ export const make = (
       total.malformed++
     },
     opsLimited: opsLimits.add,
+    gatewayConnections: (count) => {
+      total.gatewayConnections = count
+    },
+    http2Limited: http2Limits.add,
+    http2SessionClosed: http2Closes.add,
     usageRecords: records.set,
     usageTokens: recordTokens.set,
     usageSuspect: suspects.add,
@@ -292,6 +343,21 @@ export const make = (
       "sidecar_malformed_frames_total",
       "Frames that are not valid messages; carried through, not counted as tokens.",
       () => total.malformed
+    ),
+    gauge("sidecar_gateway_connections", "Open connections of gateways.", () => total.gatewayConnections),
+    byLabel(
+      "counter",
+      "sidecar_http2_limits_total",
+      "Times that a limit for gateway connections has bitten.",
+      "limit",
+      http2Limits.read
+    ),
+    byLabel(
+      "counter",
+      "sidecar_http2_sessions_closed_total",
+      "Gateway connections that are over, by HTTP/2 error code, or by why they never were HTTP/2.",
+      "code",
+      http2Closes.read
     ),
     byLabel(
       "counter",

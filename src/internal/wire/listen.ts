@@ -126,11 +126,15 @@ export interface Listening {
   readonly address: string
 }
 
-/** Listens on one address until the scope closes; each connection goes to `onConnection`. */
+/**
+ * Listens on one address until the scope closes; each connection goes to `onConnection`. `onFault`: one could not be
+ * accepted.
+ */
 export const listen = Effect.fnUntraced(function*(
   address: string,
   access: SocketAccess,
-  onConnection: (socket: net.Socket) => void
+  onConnection: (socket: net.Socket) => void,
+  onFault: (error: NodeJS.ErrnoException) => void = () => {}
 ): Effect.fn.Return<Listening, BindError, Scope.Scope> {
   const where = parseBindAddress(address)
   if (where === undefined) {
@@ -152,6 +156,7 @@ export const listen = Effect.fnUntraced(function*(
     yield* bind(server, address, { path: where.path }, restricted ? NOBODY : undefined)
     if (restricted) yield* grant(address, where.path, access)
   }
+  server.on("error", onFault)
   const bound = server.address()
   return {
     server,

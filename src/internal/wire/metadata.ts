@@ -36,7 +36,7 @@ const PASSING_GRPC: ReadonlySet<string> = new Set([
   "grpc-tags-bin"
 ])
 
-/** Keys for which `node:http2` refuses a second value. Of several values the first is meant. */
+/** Keys of which HTTP libraries refuse a second value. Of several values the first is meant. */
 const SINGLE: ReadonlySet<string> = new Set([
   "access-control-allow-credentials",
   "access-control-max-age",

@@ -165,7 +165,7 @@ const act = (luck: Chance, endpoint: Endpoint, role: "client" | "server"): void 
       else if (luck.is(0.1)) endpoint.connection.ping()
       return
     default:
-      if (luck.is(0.02)) stream?.endNow(["grpc-status", "1"])
+      if (luck.is(0.02)) stream?.end(["grpc-status", "1"])
   }
 }
 

@@ -1,0 +1,57 @@
+import { Effect } from "effect"
+import type { Metrics } from "../../services/Metrics.ts"
+
+/** Time between two lines about the same thing, in milliseconds: who makes us close connections must not make us log. */
+const QUIET_MILLIS = 10_000
+
+/** Tells operators what became of connections: a figure each time, a line now and then. */
+export interface ConnectionReport {
+  /** A limit has bitten. */
+  limit(limit: string, peer: string | undefined): void
+  /** A connection is over. `code`: as in `sidecar_http2_sessions_closed_total`; `tell`: worth a line. */
+  closed(code: string, peer: string, detail: string, tell: boolean): void
+}
+
+/** Lines leave through `run`; `now`: monotonic milliseconds. */
+export const connectionReport = (
+  metrics: Metrics["Service"],
+  run: (effect: Effect.Effect<void>) => unknown,
+  now: () => number
+): ConnectionReport => {
+  const lines = new Map<string, { at: number; untold: number }>()
+
+  /** How many of its kind were not told before; `undefined`: this one is not told either. */
+  const mayTell = (kind: string): number | undefined => {
+    const line = lines.get(kind)
+    if (line === undefined) {
+      lines.set(kind, { at: now(), untold: 0 })
+      return 0
+    }
+    if (now() - line.at < QUIET_MILLIS) {
+      line.untold++
+      return undefined
+    }
+    const { untold } = line
+    line.at = now()
+    line.untold = 0
+    return untold
+  }
+
+  const say = (text: string, kind: string, fields: Readonly<Record<string, string | undefined>>): void => {
+    const untold = mayTell(kind)
+    if (untold === undefined) return
+    const more = untold === 0 ? {} : { untold }
+    run(Effect.logWarning(text).pipe(Effect.annotateLogs({ ...fields, ...more })))
+  }
+
+  return {
+    limit: (limit, peer) => {
+      metrics.http2Limited(limit)
+      say("a limit for gateway connections was reached", `limit ${limit}`, { limit, peer: peer ?? "unix" })
+    },
+    closed: (code, peer, detail, tell) => {
+      metrics.http2SessionClosed(code)
+      if (tell) say("a gateway connection was closed", `closed ${code}`, { code, peer, detail })
+    }
+  }
+}

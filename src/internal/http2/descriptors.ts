@@ -1,0 +1,29 @@
+import { Effect } from "effect"
+import { readFileSync } from "node:fs"
+
+/** Descriptors that gateways never get: for the worker, the journal, the operators' port, and what Node needs itself. */
+const KEPT = 128
+
+/** The process' limit of open files; infinite where the system does not say. */
+const openFiles = (): number => {
+  try {
+    const soft = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1]
+    return soft === undefined ? Number.POSITIVE_INFINITY : Number(soft)
+  } catch {
+    return Number.POSITIVE_INFINITY
+  }
+}
+
+/** `[server] max_connections`, or fewer where the process may not open as many files; that is told. */
+export const descriptorLimit = (wanted: number): Effect.Effect<number> =>
+  Effect.suspend(() => {
+    const files = openFiles()
+    const possible = Math.max(16, files - KEPT)
+    if (possible >= wanted) return Effect.succeed(wanted)
+    return Effect.as(
+      Effect.logWarning(
+        `[server] max_connections = ${wanted} is more than the limit of open files (${files}) allows: ${possible} it is`
+      ),
+      possible
+    )
+  })
