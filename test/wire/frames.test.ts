@@ -28,10 +28,10 @@ describe.each(wires)("frames on the %s wire", (wire) => {
   })
 
   it("carries several request messages in order while the answer already runs", async () => {
-    const call = lab().gateway.call({ halfClose: false })
+    const call = lab().gateway.call({ requests: [request({ prompt: "request 0" })], halfClose: false })
     const served = await lab().worker.nextCall()
     for (let at = 0; at < 5; at++) {
-      call.send(request({ prompt: `request ${at}` }))
+      if (at > 0) call.send(request({ prompt: `request ${at}` }))
       await served.requests.count(at + 1, "a request")
       served.send(token(at, `answer ${at}`))
       await call.messages.count(at + 1, "an answer")
