@@ -75,7 +75,10 @@ describe("a gateway that is odd but legal", () => {
 
   it("may never half-close, and is told after a while that nothing more is wanted", async () => {
     const client = await connect()
-    await client.send(...[requestHeaders(), soon, html].map((headers, i) => headersFrame(1 + 2 * i, headers)))
+    await client.send(
+      ...[requestHeaders(), soon, html].map((headers, i) => headersFrame(1 + 2 * i, headers)),
+      dataFrame(1, message(asked))
+    )
     const served = await lab().worker.nextCall()
     await served.connection.send(wholeAnswer(served.id, ANSWER))
     for (const id of [1, 3, 5]) {
