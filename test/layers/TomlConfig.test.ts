@@ -191,7 +191,7 @@ describe("sidecar check", () => {
         "# The configuration is right: 1 from sidecar.toml, 1 from the environment, the rest by default."
       )
       const row = (key: string) => printed.find((line) => line.replace(/^# /, "").startsWith(`${key} `)) ?? ""
-      assert.match(row("bind_addr"), /^bind_addr {20}= "127\.0\.0\.1:1" +# SIDECAR_BIND_ADDR$/)
+      assert.match(row("bind_addr"), /^bind_addr {21}= "127\.0\.0\.1:1" +# SIDECAR_BIND_ADDR$/)
       assert.match(row("notice_prefixes"), /# sidecar\.toml$/)
       assert.match(row("metrics_port"), /^metrics_port {17}= 9090 +# default$/)
       assert.match(row("tls_cert"), /^# tls_cert {19}= none +# default$/)
