@@ -193,8 +193,8 @@ describe("sidecar check", () => {
       const row = (key: string) => printed.find((line) => line.replace(/^# /, "").startsWith(`${key} `)) ?? ""
       assert.match(row("bind_addr"), /^bind_addr {21}= "127\.0\.0\.1:1" +# SIDECAR_BIND_ADDR$/)
       assert.match(row("notice_prefixes"), /# sidecar\.toml$/)
-      assert.match(row("metrics_port"), /^metrics_port {17}= 9090 +# default$/)
-      assert.match(row("tls_cert"), /^# tls_cert {19}= none +# default$/)
+      assert.match(row("metrics_port"), /^metrics_port {18}= 9090 +# default$/)
+      assert.match(row("tls_cert"), /^# tls_cert {20}= none +# default$/)
       assert.strictEqual(row("wire"), "")
       const columns = printed.filter((line) => / = /.test(line) && !line.includes("模")).map((line) =>
         line.lastIndexOf("#")
