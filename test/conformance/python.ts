@@ -39,6 +39,8 @@ export interface Call {
   readonly cancel_after?: number
   readonly late_half_close?: boolean
   readonly pad?: number
+  /** Index of a call of the same gateway that has to end first. */
+  readonly after?: number
 }
 
 /** What became of it. */
@@ -71,9 +73,12 @@ export interface Churn {
   readonly others: ReadonlyArray<Outcome>
 }
 
+/** A gateway that sends streams only where `grpc.health.v1` says SERVING (gRFC A17). */
+const followHealth = { healthCheckConfig: { serviceName: "" }, loadBalancingConfig: [{ round_robin: {} }] }
+
 type Job =
   | { readonly op: "churn"; readonly seconds: number; readonly gateways: number }
-  | { readonly op: "streams"; readonly calls: ReadonlyArray<Call> }
+  | { readonly op: "streams"; readonly calls: ReadonlyArray<Call>; readonly service_config?: typeof followHealth }
   | { readonly op: "storm"; readonly seconds: number; readonly rate: number; readonly innocents: number }
 
 const ask = async (address: string, job: Job): Promise<unknown> => {
@@ -85,12 +90,19 @@ const ask = async (address: string, job: Job): Promise<unknown> => {
   return JSON.parse(stdout)
 }
 
-/** Runs calls at the same time on one channel of a C-core gateway. */
-export const calls = async (address: string, ...all: ReadonlyArray<Call>): Promise<ReadonlyArray<Outcome>> => {
-  const outcomes = await ask(address, { op: "streams", calls: all })
+const streams = async (address: string, job: Job): Promise<ReadonlyArray<Outcome>> => {
+  const outcomes = await ask(address, job)
   if (!Array.isArray(outcomes)) throw new Error("the gateway told no outcomes")
   return outcomes
 }
+
+/** Runs calls at the same time on one channel of a C-core gateway. */
+export const calls = (address: string, ...all: ReadonlyArray<Call>): Promise<ReadonlyArray<Outcome>> =>
+  streams(address, { op: "streams", calls: all })
+
+/** The same on a channel that follows health with round_robin. */
+export const callsByHealth = (address: string, ...all: ReadonlyArray<Call>): Promise<ReadonlyArray<Outcome>> =>
+  streams(address, { op: "streams", calls: all, service_config: followHealth })
 
 /** Cancels `rate` streams a second beside innocent ones on one channel of a C-core gateway. */
 export const storm = async (

@@ -2,7 +2,8 @@
 
 op "streams": runs `calls` at the same time on one channel. Each has a `plan` for the worker and may have `metadata`,
 `deadline` (seconds), `read_ms` (pause after each message), `cancel_after` (messages), `late_half_close`, `pad` (bytes
-added to the request).
+added to the request), `after` (the index of a call that has to end first). With `service_config` (JSON) the channel does
+what it says.
 op "churn": `gateways` channels, each of which makes one stream after the other for `seconds`; tells how many ended OK, and
 every other end.
 op "storm": `innocents` paced streams of `seconds`, and beside them on the same channel `rate` streams a second that are
@@ -76,9 +77,13 @@ def run(method, job):
 
 def streams(method, job):
     outcomes = [None] * len(job["calls"])
+    ended = [threading.Event() for _ in outcomes]
 
     def one(i):
+        if job["calls"][i].get("after") is not None:
+            ended[job["calls"][i]["after"]].wait()
         outcomes[i] = run(method, job["calls"][i])
+        ended[i].set()
 
     threads = [threading.Thread(target=one, args=(i,)) for i in range(len(outcomes))]
     for thread in threads:
@@ -152,7 +157,10 @@ def churn(address, job):
 def main(address, job):
     if job["op"] == "churn":
         return print(json.dumps(churn(address, job)))
-    with grpc.insecure_channel(address, options=wire.OPTIONS) as channel:
+    options = list(wire.OPTIONS)
+    if "service_config" in job:
+        options.append(("grpc.service_config", json.dumps(job["service_config"])))
+    with grpc.insecure_channel(address, options=options) as channel:
         method = channel.stream_stream(wire.PREDICT)
         print(json.dumps({"streams": streams, "storm": storm}[job["op"]](method, job)))
 
