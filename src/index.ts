@@ -4,7 +4,7 @@
  * or code) and, one by one, in the namespaces below. Nothing runs on import.
  */
 
-/** The composed sidecar: `layer` (as the daemon), `layerOn(wire)`, `layerCore` (without a wire). */
+/** The composed sidecar: `make` (for an application), `layer` (as the daemon), `layerOn`, `layerCore`; its `events`. */
 export * as Sidecar from "./layers/Sidecar.ts"
 /** Settings: `layer` (file and environment), `layerFrom` (an object, with defaults and the same checks). */
 export * as TomlConfig from "./layers/TomlConfig.ts"
@@ -19,11 +19,13 @@ export * as Http2WorkerChannel from "./layers/Http2WorkerChannel.ts"
 export * as Routes from "./layers/SidecarRoutes.ts"
 /** The parts below, to replace one by one. */
 export * as BillingReporter from "./layers/BillingReporter.ts"
+export * as BoundedEvents from "./layers/BoundedEvents.ts"
 export * as Drain from "./layers/Drain.ts"
 export * as HttpBillingSink from "./layers/HttpBillingSink.ts"
 export * as InProcessClient from "./layers/InProcessClient.ts"
 export * as JournalMeter from "./layers/JournalMeter.ts"
 export * as MemoryJournal from "./layers/MemoryJournal.ts"
+export * as ObservedJournal from "./layers/ObservedJournal.ts"
 export * as OpsHttpServer from "./layers/OpsHttp.ts"
 export * as PromMetrics from "./layers/PromMetrics.ts"
 export * as ReplayingProxy from "./layers/ReplayingProxy.ts"
@@ -39,6 +41,7 @@ export * from "./services/MetricReadings.ts"
 export * from "./services/Metrics.ts"
 export * from "./services/OpsHttp.ts"
 export * from "./services/SidecarConfig.ts"
+export * from "./services/SidecarEvents.ts"
 export * as Status from "./services/Status.ts"
 export * from "./services/StreamError.ts"
 export * from "./services/StreamTracer.ts"

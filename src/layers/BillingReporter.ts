@@ -33,7 +33,7 @@ const patience = Schedule.min([Schedule.exponential("1 second"), Schedule.spaced
 
 /**
  * Carries what waits in the {@link UsageJournal} to the {@link BillingSink}: every `batch_interval_secs`, at least once,
- * one batch at a time, and once more when its scope closes. Without `[metering] billing_endpoint` it does nothing.
+ * one batch at a time, and once more when its scope closes. Whether there is somebody to report to, who composes it says.
  *
  * **Gotchas**
  *
@@ -42,7 +42,6 @@ const patience = Schedule.min([Schedule.exponential("1 second"), Schedule.spaced
 export const layer: Layer.Layer<never, never, UsageJournal | BillingSink | Metrics | SidecarConfig> = Layer
   .effectDiscard(Effect.gen(function*() {
     const { metering } = yield* SidecarConfig
-    if (metering.billing_endpoint === undefined) return
     const journal = yield* UsageJournal
     const sink = yield* BillingSink
     const metrics = yield* Metrics

@@ -1,4 +1,4 @@
-import { Duration, Effect, Layer } from "effect"
+import { Duration, Effect, Layer, Option } from "effect"
 import { GrpcServer } from "../services/GrpcServer.ts"
 import { InferenceProxy } from "../services/InferenceProxy.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
@@ -8,12 +8,12 @@ const FLUSH_SECS = 2
 
 /**
  * Closing this layer's scope is the drain: health says NOT_SERVING and new streams are refused, GOAWAY goes to every
- * gateway, running streams finish within `[server] drain_timeout_secs`, then they are ended. It stands above everything
+ * gateway (where there is a `GrpcServer`: streams may also be the application's own), running streams finish within `[server] drain_timeout_secs`, then they are ended. It stands above everything
  * that a running stream needs, so that it is the first to close.
  */
-export const layer: Layer.Layer<never, never, GrpcServer | InferenceProxy | SidecarConfig> = Layer.effectDiscard(
+export const layer: Layer.Layer<never, never, InferenceProxy | SidecarConfig> = Layer.effectDiscard(
   Effect.gen(function*() {
-    const server = yield* GrpcServer
+    const server = Option.getOrUndefined(yield* Effect.serviceOption(GrpcServer))
     const proxy = yield* InferenceProxy
     const { drain_timeout_secs } = (yield* SidecarConfig).server
     yield* Effect.addFinalizer(() =>
@@ -21,7 +21,7 @@ export const layer: Layer.Layer<never, never, GrpcServer | InferenceProxy | Side
         const streams = proxy.inFlight()
         yield* Effect.logInfo("draining").pipe(Effect.annotateLogs({ streams, limit_secs: drain_timeout_secs }))
         yield* proxy.drain
-        yield* server.stopAccepting
+        if (server !== undefined) yield* server.stopAccepting
         yield* proxy.awaitIdle.pipe(
           Effect.timeoutOrElse({
             duration: Duration.seconds(drain_timeout_secs),
@@ -33,7 +33,7 @@ export const layer: Layer.Layer<never, never, GrpcServer | InferenceProxy | Side
               )
           })
         )
-        yield* Effect.timeoutOption(server.awaitIdle, `${FLUSH_SECS} seconds`)
+        if (server !== undefined) yield* Effect.timeoutOption(server.awaitIdle, `${FLUSH_SECS} seconds`)
         yield* Effect.logInfo("drained")
       })
     )

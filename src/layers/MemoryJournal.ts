@@ -3,6 +3,7 @@ import { type JournalBackend, makeFront } from "../internal/usage/front.ts"
 import { makeLedger } from "../internal/usage/ledger.ts"
 import { makeMemoryStore } from "../internal/usage/memoryStore.ts"
 import { makeRecordIds } from "../internal/usage/recordId.ts"
+import { isBilled } from "../services/BillingSink.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { UsageJournal } from "../services/UsageJournal.ts"
@@ -22,7 +23,7 @@ export const layer: Layer.Layer<UsageJournal, never, SidecarConfig | Metrics> = 
     const recordId = makeRecordIds(() => random.nextDoubleUnsafe())
     const ledger = makeLedger(makeMemoryStore(), {
       recordId,
-      retention: { limit: metering.offline_queue_size, countMerged: metering.billing_endpoint !== undefined }
+      retention: { limit: metering.offline_queue_size, countMerged: yield* isBilled }
     })
     const session = recordId(now())
     const { sidecarId } = ledger.begin(session, `memory-${session.slice(-8)}`, now())

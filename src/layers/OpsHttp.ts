@@ -11,6 +11,7 @@ import { statusReport } from "../internal/ops/statusReport.ts"
 import { publicText } from "../internal/publicText.ts"
 import { version } from "../internal/version.ts"
 import { parseWorkerAddress } from "../services/Address.ts"
+import { isBilled } from "../services/BillingSink.ts"
 import { BindError } from "../services/GrpcServer.ts"
 import { InferenceProxy } from "../services/InferenceProxy.ts"
 import { MetricReadings } from "../services/MetricReadings.ts"
@@ -61,13 +62,14 @@ const makePages = Effect.fnUntraced(function*(
 ): Effect.fn.Return<
   OpsPages,
   never,
-  Metrics | WorkerConnection | InferenceProxy | Scope.Scope
+  SidecarConfig | Metrics | WorkerConnection | InferenceProxy | Scope.Scope
 > {
   const metrics = yield* Metrics
   const worker = yield* WorkerConnection
   const proxy = yield* InferenceProxy
   const readings = Option.getOrUndefined(yield* Effect.serviceOption(MetricReadings))
   const journal = Option.getOrUndefined(yield* Effect.serviceOption(UsageJournal))
+  const billed = yield* isBilled
   const clock = yield* Clock.Clock
   const monotonic = monotonicMillis(clock)
   const startedAt = clock.currentTimeMillisUnsafe()
@@ -119,6 +121,7 @@ const makePages = Effect.fnUntraced(function*(
       series: (name) => readings?.series(name) ?? [],
       health: worker.lastHealth(),
       settings,
+      billed,
       publish
     })
   })

@@ -14,6 +14,7 @@ import type {
   Request,
   ThreadOptions
 } from "../internal/usage/threadProtocol.ts"
+import { isBilled } from "../services/BillingSink.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { JournalError, JournalFault, UsageJournal } from "../services/UsageJournal.ts"
@@ -176,7 +177,7 @@ export const layer: Layer.Layer<UsageJournal, JournalError, SidecarConfig | Metr
     const thread = yield* makeThread({
       path: metering.journal_path,
       durability: metering.durability,
-      retention: { limit: metering.offline_queue_size, countMerged: metering.billing_endpoint !== undefined },
+      retention: { limit: metering.offline_queue_size, countMerged: yield* isBilled },
       session,
       sidecarId: `${hostname()}-${session.slice(-8)}`
     }, metrics)

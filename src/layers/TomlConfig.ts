@@ -1,9 +1,9 @@
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
-import { Effect, FileSystem, Layer, type PlatformError, Result } from "effect"
+import { Config, Effect, FileSystem, Layer, Option, type PlatformError, Result } from "effect"
 import { resolve as resolvePath } from "node:path"
 import { type Reading, readSettings, readToml } from "../internal/config/document.ts"
 import { type Env, readEnvironment } from "../internal/config/environment.ts"
-import { fileVariable } from "../internal/config/keys.ts"
+import { fileVariable, keys } from "../internal/config/keys.ts"
 import { type Origins, resolve } from "../internal/config/resolve.ts"
 import {
   ConfigError,
@@ -147,3 +147,23 @@ export const layer: Layer.Layer<SidecarConfig, ConfigError> = layerWith()
 /** An embedder's settings, without file or environment: any part of them, the rest are the defaults. */
 export const layerFrom = (partial: PartialSettings = {}): Layer.Layer<SidecarConfig, ConfigError> =>
   Layer.effect(SidecarConfig, settingsFrom(partial))
+
+/**
+ * The settings from the application's `ConfigProvider`: each key by its own name, which is unique across the sections
+ * (`worker_uds`), with the checks and the texts of an environment variable. Put the provider where the keys are:
+ * `ConfigProvider.nested("sidecar")`, and `ConfigProvider.constantCase` for variables like `SIDECAR_WORKER_UDS`.
+ */
+export const layerConfigProvider: Layer.Layer<SidecarConfig, ConfigError> = Layer.effect(
+  SidecarConfig,
+  Effect.gen(function*() {
+    const env: Record<string, string> = {}
+    for (const { env: name, key } of keys) {
+      const value = yield* Config.option(Config.String(key)).pipe(
+        Effect.catch((error) => fail([{ source: key, message: error.message }]))
+      )
+      if (Option.isSome(value)) env[name] = value.value
+    }
+    const resolved = resolve([{ reading: readEnvironment(env), origin: ({ key }) => key }])
+    return Result.isFailure(resolved) ? yield* fail(resolved.failure) : resolved.success.settings
+  })
+)

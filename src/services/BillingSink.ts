@@ -1,4 +1,5 @@
-import { Context, Data, type Effect } from "effect"
+import { Context, Data, Effect, Option } from "effect"
+import { SidecarConfig } from "./SidecarConfig.ts"
 import type { UsageBatch } from "./UsageJournal.ts"
 
 /**
@@ -27,3 +28,9 @@ export const BillingVerdict = Data.taggedEnum<BillingVerdict>()
 export class BillingSink extends Context.Service<BillingSink, {
   readonly send: (batch: UsageBatch) => Effect.Effect<BillingVerdict>
 }>()("cy-llm-sidecar/BillingSink") {}
+
+/** Whether somebody bills: the application's own {@link BillingSink}, or the service at `[metering] billing_endpoint`. */
+export const isBilled: Effect.Effect<boolean, never, SidecarConfig> = Effect.gen(function*() {
+  const own = yield* Effect.serviceOption(BillingSink)
+  return Option.isSome(own) || (yield* SidecarConfig).metering.billing_endpoint !== undefined
+})

@@ -251,7 +251,7 @@ describe("BillingReporter", () => {
     }).pipe(Effect.provide(stack(billing)))
   })
 
-  it.effect("does nothing without a billing_endpoint", () => {
+  it.effect("reports to the sink that it is given, whatever the settings say of an endpoint", () => {
     const billing = makeBilling(() => ok)
     const layer = BillingReporter.layer.pipe(
       Layer.provideMerge(MemoryJournal.layer),
@@ -262,7 +262,7 @@ describe("BillingReporter", () => {
     return Effect.gen(function*() {
       yield* closeOne(1)
       yield* TestClock.adjust("1 hour")
-      assert.strictEqual(billing.seen.length, 0)
+      assert.strictEqual(billing.seen.length, 1)
     }).pipe(Effect.provide(layer))
   })
 

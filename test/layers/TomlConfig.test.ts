@@ -1,6 +1,6 @@
 import { NodeFileSystem, NodeServices } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, FileSystem, Layer, Logger, PlatformError, Runtime } from "effect"
+import { ConfigProvider, Effect, FileSystem, Layer, Logger, PlatformError, Runtime } from "effect"
 import { Command } from "effect/cli"
 import { TestConsole } from "effect/testing"
 import { check, printSettings } from "../../src/cli/check.ts"
@@ -260,4 +260,36 @@ describe("sidecar check", () => {
       const error = yield* Effect.flip(run(["--json", `${cwd}/bad.toml`]))
       assert.strictEqual(error.message, `${cwd}/bad.toml: [helth]: unknown section; did you mean [health]?`)
     }).pipe(Effect.provide(NodeServices.layer)))
+})
+
+describe("TomlConfig.layerConfigProvider", () => {
+  const settings = (provider: ConfigProvider.ConfigProvider) =>
+    SidecarConfig.useSync((settings) => settings).pipe(
+      Effect.provide(TomlConfig.layerConfigProvider),
+      Effect.provideService(ConfigProvider.ConfigProvider, provider)
+    )
+
+  it.effect("reads the application's own tree", () =>
+    Effect.gen(function*() {
+      const { reload, server } = yield* settings(
+        ConfigProvider.fromUnknown({
+          app: {
+            sidecar: { worker_uds: "unix:///run/w.sock", max_held_streams: "7", bind_addr: "127.0.0.1:1, 127.0.0.1:2" }
+          }
+        }).pipe(ConfigProvider.nested("sidecar"), ConfigProvider.nested("app"))
+      )
+      assert.strictEqual(server.worker_uds, "unix:///run/w.sock")
+      assert.deepStrictEqual(server.bind_addr, ["127.0.0.1:1", "127.0.0.1:2"])
+      assert.strictEqual(reload.max_held_streams, 7)
+      assert.strictEqual(reload.hold_timeout_secs, 30)
+    }))
+
+  it.effect("reads variables, and tells every mistake at once", () =>
+    Effect.gen(function*() {
+      const env = ConfigProvider.fromEnv({
+        env: { APP_WORKER_UDS: "unix:///run/w.sock", APP_MAX_HELD_STREAMS: "many", APP_DURABILITY: "no" }
+      }).pipe(ConfigProvider.constantCase, ConfigProvider.nested("APP"))
+      const error = yield* Effect.flip(settings(env))
+      assert.deepStrictEqual(error.problems.map(({ message }) => message.slice(0, 8)), ["expected", "expected"])
+    }))
 })

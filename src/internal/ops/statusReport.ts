@@ -19,6 +19,8 @@ export interface StatusSource {
   readonly series: (name: string) => ReadonlyArray<Reading>
   readonly health: WorkerHealth | undefined
   readonly settings: Settings
+  /** Somebody takes the usage records. */
+  readonly billed: boolean
   readonly publish: (text: string) => string
 }
 
@@ -62,7 +64,7 @@ const summary = (
   latency: recent.quantiles
 })
 
-const usage = ({ figures, settings, series }: StatusSource) => {
+const usage = ({ billed, figures, settings, series }: StatusSource) => {
   const records = Object.fromEntries(labelled(series("sidecar_usage_records"), "state"))
   return {
     open: records["open"] ?? 0,
@@ -71,7 +73,7 @@ const usage = ({ figures, settings, series }: StatusSource) => {
     acknowledged: records["acknowledged"] ?? 0,
     lag_seconds: figures["sidecar_usage_lag_seconds"] ?? 0,
     queue_size: settings.metering.offline_queue_size,
-    billing: settings.metering.billing_endpoint !== undefined
+    billing: billed
   }
 }
 

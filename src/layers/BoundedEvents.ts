@@ -1,0 +1,95 @@
+import { Clock, Effect, Layer, Stream } from "effect"
+import { monotonicMillis } from "../internal/monotonic.ts"
+import { SidecarEvent, SidecarEvents } from "../services/SidecarEvents.ts"
+import { WorkerConnection, type WorkerState } from "../services/WorkerConnection.ts"
+
+/** Events that wait for one subscriber. */
+const MOST_WAITING = 1024
+
+/** What waits for one subscriber, the oldest first. */
+class Subscriber {
+  #waiting: Array<SidecarEvent> = []
+  #lost = 0
+  #wake: (() => void) | undefined
+
+  tell(event: SidecarEvent): void {
+    if (this.#waiting.length >= MOST_WAITING) {
+      this.#waiting.shift()
+      this.#lost++
+    }
+    this.#waiting.push(event)
+    const wake = this.#wake
+    this.#wake = undefined
+    wake?.()
+  }
+
+  /** All that waits, at least one. */
+  readonly take: Effect.Effect<readonly [SidecarEvent, ...Array<SidecarEvent>]> = Effect.suspend(() => {
+    const [first, ...rest] = this.#waiting
+    if (first === undefined) {
+      return Effect.andThen(
+        Effect.callback<void>((resume) => {
+          this.#wake = () => resume(Effect.void)
+        }),
+        this.take
+      )
+    }
+    const lost = this.#lost
+    this.#waiting = []
+    this.#lost = 0
+    return Effect.succeed(lost === 0 ? [first, ...rest] : [SidecarEvent.Lost({ count: lost }), first, ...rest])
+  })
+}
+
+/** Events, each subscriber with a bounded memory of its own. */
+export const layer: Layer.Layer<SidecarEvents> = Layer.sync(SidecarEvents, () => {
+  const subscribers = new Set<Subscriber>()
+  return SidecarEvents.of({
+    events: Stream.unwrap(Effect.map(
+      Effect.acquireRelease(
+        Effect.sync(() => {
+          const subscriber = new Subscriber()
+          subscribers.add(subscriber)
+          return subscriber
+        }),
+        (subscriber) => Effect.sync(() => subscribers.delete(subscriber))
+      ),
+      (subscriber) => Stream.fromPull(Effect.succeed(subscriber.take))
+    )),
+    isListenedTo: () => subscribers.size > 0,
+    tell: (event) => {
+      for (const subscriber of subscribers) subscriber.tell(event)
+    }
+  })
+})
+
+/** Tells of the worker's status, change by change. */
+export const layerOfWorker: Layer.Layer<never, never, SidecarEvents | WorkerConnection> = Layer.effectDiscard(
+  Effect.gen(function*() {
+    const events = yield* SidecarEvents
+    const connection = yield* WorkerConnection
+    const now = monotonicMillis(yield* Clock.Clock)
+    let reloadingSince: number | undefined
+
+    const tellReload = (state: WorkerState): void => {
+      if (state._tag === "Reloading") {
+        if (reloadingSince !== undefined) return
+        reloadingSince = now()
+        events.tell(SidecarEvent.ReloadBegan({ until: state.until }))
+      } else if (reloadingSince !== undefined) {
+        const millis = Math.round(now() - reloadingSince)
+        reloadingSince = undefined
+        events.tell(SidecarEvent.ReloadEnded({ millis, connected: state._tag === "Connected" }))
+      }
+    }
+    yield* Effect.acquireRelease(
+      Effect.sync(() =>
+        connection.onChange((state) => {
+          events.tell(SidecarEvent.WorkerChanged({ state }))
+          tellReload(state)
+        })
+      ),
+      (unsubscribe) => Effect.sync(unsubscribe)
+    )
+  })
+)
