@@ -137,7 +137,7 @@ const below = <A, E, R, EJ>(
   )
 
 /** What gateways call. The drain stands above everything that a running stream needs, so that it closes first. */
-const gateways = (server: Layer.Layer<GrpcServer, BindError, SidecarConfig | SidecarRoutesService>) =>
+const gateways = (server: Layer.Layer<GrpcServer, BindError, Metrics | SidecarConfig | SidecarRoutesService>) =>
   Drain.layer.pipe(Layer.provideMerge(server), Layer.provide(SidecarRoutes.layer))
 
 /** A graph of its own, whatever else is built beside it: two sidecars are two. */
@@ -214,7 +214,9 @@ export function make<EJ>(
     : journal
   const own = { journal: journal !== "file", noGateways: ports.gateways !== true, noOps: ports.ops !== true }
   const around = <A, E, R>(
-    front: (server: Layer.Layer<GrpcServer, BindError, SidecarConfig | SidecarRoutesService>) => Layer.Layer<A, E, R>
+    front: (
+      server: Layer.Layer<GrpcServer, BindError, Metrics | SidecarConfig | SidecarRoutesService>
+    ) => Layer.Layer<A, E, R>
   ) =>
     separate(
       Layer.unwrap(Effect.gen(function*() {
