@@ -40,7 +40,12 @@ export const admitRequest = (
   const timeoutMillis = GrpcTimeout.parse(block.get("grpc-timeout"))
   const head = { block, timeoutMillis, arrivedAt, peer, encoding: encoding === "identity" ? undefined : encoding }
   if (block.tooLarge) {
-    return { ...head, refusal: StatusOf.make(StatusOf.Code.RESOURCE_EXHAUSTED, "metadata too large") }
+    return {
+      ...head,
+      refusal: StatusOf.make(StatusOf.Code.RESOURCE_EXHAUSTED, "metadata too large", {
+        "cy-reason": "metadata_too_large"
+      })
+    }
   }
   if (encoding !== undefined && !ENCODING.test(encoding)) {
     return { ...head, refusal: StatusOf.make(StatusOf.Code.UNIMPLEMENTED, "grpc-encoding is not supported") }
