@@ -24,7 +24,10 @@ export const useRawLab = (options: LabOptions = {}, worker: RawWorkerOptions = {
     await lab.sidecar.connected()
   })
   afterEach(async ({ task }) => {
-    if (task.result?.state === "fail") return console.error(get().lab.output)
+    if (task.result?.state === "fail") {
+      get().worker.forget()
+      return console.error(get().lab.output)
+    }
     expectBalanced(await get().lab.sidecar.settled())
     expect(get().lab.sidecar.isRunning).toBe(true)
   })

@@ -105,6 +105,12 @@ export class Inbox<A> {
     return waiting.deferred.promise
   }
 
+  /** Whoever still waits waits no more, and what nobody has taken is gone: a test that failed takes nothing of the next one. */
+  forget(): void {
+    this.#items.length = 0
+    for (const waiting of this.#waiting.splice(0)) waiting.deferred.reject(new Error("the test is over"))
+  }
+
   /** Items nobody has taken. */
   get left(): ReadonlyArray<A> {
     return this.#items

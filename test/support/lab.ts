@@ -91,6 +91,13 @@ export class Lab {
     return this.#worker
   }
 
+  /** After a test that failed: its gateways leave, and it takes no call of the next test. */
+  forget(): void {
+    for (const close of this.#gateways.splice(0)) close()
+    this.#gateway = undefined
+    this.#worker?.forget()
+  }
+
   /** What holds after every test, when all gateways have left. */
   async expectSound(): Promise<void> {
     for (const close of this.#gateways.splice(0)) close()
@@ -152,7 +159,10 @@ export const useLab = (options: LabOptions = {}): () => Lab => {
     lab = await new Lab(options).open()
   })
   afterEach(async ({ task }) => {
-    if (task.result?.state === "fail") return console.error(get().output)
+    if (task.result?.state === "fail") {
+      get().forget()
+      return console.error(get().output)
+    }
     expectBalanced(await get().sidecar.settled())
     expect(get().sidecar.isRunning).toBe(true)
     expectQuiet(get().sidecar)

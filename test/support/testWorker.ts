@@ -159,6 +159,12 @@ export class TestWorker {
     this.#serve = serve
   }
 
+  /** After a test that failed: calls go to the next one, and to it alone. */
+  forget(): void {
+    this.#serve = undefined
+    this.#calls.forget()
+  }
+
   /** Calls that came and were not taken by a test. */
   get untaken(): ReadonlyArray<WorkerSideCall> {
     return this.#calls.left

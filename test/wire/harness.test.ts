@@ -2,6 +2,7 @@ import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import { describe, expect, it, onTestFinished } from "vitest"
+import { Inbox } from "../support/events.ts"
 import { collect, detailsOf, type GatewayCall, trailer } from "../support/gateway.ts"
 import { GrpcJsGateway } from "../support/grpcJsGateway.ts"
 import { Http2Gateway } from "../support/http2Gateway.ts"
@@ -90,6 +91,19 @@ describe.each(engines)("a worker on %s", (engine) => {
       expect([1, 13, 14]).toContain(status.code)
       expect(fs.existsSync(worker.socketPath)).toBe(true)
     })
+  })
+})
+
+describe("a test that failed", () => {
+  it("takes no call of the next one", async () => {
+    const inbox = new Inbox<string>()
+    inbox.offer("left by the first")
+    const waiting = inbox.take((item) => item !== "left by the first")
+    inbox.forget()
+    await expect(waiting).rejects.toThrow("the test is over")
+    const next = inbox.take()
+    inbox.offer("of the next")
+    expect(await next).toBe("of the next")
   })
 })
 

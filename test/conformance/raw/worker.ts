@@ -55,6 +55,11 @@ export class RawWorker {
     )
   }
 
+  /** After a test that failed: calls go to the next one, and to it alone. */
+  forget(): void {
+    this.#calls.forget()
+  }
+
   async close(): Promise<void> {
     for (const connection of this.connections.all) connection.destroy()
     await new Promise((resolve) => this.#server.close(resolve))
