@@ -119,7 +119,7 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
           onSecure: (socket) => {
             const visitor = shaking.get(endsOf(socket))
             const connection = serve(socket, kind, visitor, true)
-            if (visitor !== undefined) visitor.dismiss = () => connection.driver.connection.goAway()
+            if (visitor !== undefined) visitor.dismiss = () => connection.dismiss()
           },
           onFault: (fault, socket, detail) => report.closed(fault, socket.remoteAddress ?? kind, detail, true)
         })
@@ -146,7 +146,7 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
           })
           if (secure !== undefined) return secure(socket)
           const connection = serve(socket, kind, kind === "unix" ? undefined : visitor, false)
-          visitor.dismiss = () => connection.driver.connection.goAway()
+          visitor.dismiss = () => connection.dismiss()
         }, (error) =>
           report.limit(error.code === "EMFILE" || error.code === "ENFILE" ? "descriptors" : "accept", undefined))
       }))

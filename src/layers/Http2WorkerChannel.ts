@@ -10,6 +10,7 @@ import { type CallOwner, Http2WorkerCall } from "../internal/http2/http2WorkerCa
 import { lifeSign } from "../internal/http2/lifeSign.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import { type WorkerEndpoint, workerEndpoint } from "../internal/wire/workerEndpoint.ts"
+import { Limits } from "../services/Limits.ts"
 import { MessageBudget } from "../services/MessageBudget.ts"
 import { type Settings, SidecarConfig } from "../services/SidecarConfig.ts"
 import { LinkError, WorkerChannel, type WorkerLink } from "../services/WorkerChannel.ts"
@@ -88,6 +89,7 @@ class LinkEvents implements ConnectionHandler {
 
 const makeLink = (loop: Loop, worker: WorkerEndpoint, server: Settings["server"], budget: MessageBudget) =>
   Effect.gen(function*() {
+    const limits = yield* Limits
     const socket = yield* connect(worker)
     const events = new LinkEvents(worker.name, socket, () => driver.connection.lost("the worker said GOAWAY"))
     const driver: SocketDriver = yield* Effect.acquireRelease(
@@ -97,8 +99,16 @@ const makeLink = (loop: Loop, worker: WorkerEndpoint, server: Settings["server"]
     const { connection } = driver
     yield* Deferred.await(events.ready)
 
+    const perSecond = server.max_worker_cancels_per_sec
+    const late = () =>
+      limits.reached(
+        "worker_cancels",
+        () =>
+          `more than ${perSecond} calls a second are cancelled ([server] max_worker_cancels_per_sec): what the worker still ` +
+          "says on them is read and dropped"
+      )
     const cancels = yield* Effect.acquireRelease(
-      Effect.sync(() => new CancelRate(server.max_worker_cancels_per_sec, () => loop.now())),
+      Effect.sync(() => new CancelRate(perSecond, loop.now, late)),
       (cancels) => Effect.sync(() => cancels.stop())
     )
     let open = 0

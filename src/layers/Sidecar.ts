@@ -90,8 +90,11 @@ const tracing = Layer.unwrap(Effect.gen(function*() {
   return (yield* Effect.promise(() => import("./Tracing.ts"))).layer
 }))
 
+/** Where the wire tells of its bounds: the same figures and the same log as everybody's. */
+const told = LimitLog.layer.pipe(Layer.provide(PromMetrics.layer))
+
 /** The memory for half messages. */
-const budget = UnfinishedBudget.layer.pipe(Layer.provide(LimitLog.layer), Layer.provide(PromMetrics.layer))
+const budget = UnfinishedBudget.layer.pipe(Layer.provide(told), Layer.provide(PromMetrics.layer))
 
 /** Both sides of one wire. The reference wire is loaded only when it is asked for: grpc-js is large. */
 const bothSides = (wire: Wire) =>
@@ -131,7 +134,7 @@ const below = <A, E, R, EJ>(
     Layer.provideMerge(layerOver(Layer.provideMerge(billing, journal))),
     // Around the path of a stream: what it did is told after it has ended.
     Layer.provide(tracing),
-    Layer.provide(channelOr(channel)),
+    Layer.provide(channelOr(channel.pipe(Layer.provide(told)))),
     // One budget for both sides of the wire.
     Layer.provide(budget)
   )

@@ -8,6 +8,7 @@ import { Context, Schema } from "effect"
  * - `first_message`: `[server] first_message_timeout_secs`.
  * - `unfinished_bytes`: `[server] max_unfinished_bytes`.
  * - `request_bytes`: `[server] max_buffered_request_bytes`.
+ * - `worker_cancels`: `[server] max_worker_cancels_per_sec`; the answer is read and dropped.
  * - `inflate`: compressed messages that were not looked into.
  */
 export const LimitName = Schema.Literals([
@@ -16,6 +17,7 @@ export const LimitName = Schema.Literals([
   "first_message",
   "unfinished_bytes",
   "request_bytes",
+  "worker_cancels",
   "inflate"
 ])
 export type LimitName = typeof LimitName.Type

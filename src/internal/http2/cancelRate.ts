@@ -14,16 +14,18 @@ export class CancelRate {
   readonly #perMilli: number
   readonly #burst: number
   readonly #now: () => number
+  readonly #onLate: () => void
   #allowed: number
   #at: number
   #waiting: Array<Http2Stream> = []
   #timer: NodeJS.Timeout | undefined
 
-  /** `perSecond`: resets; 0: no limit. */
-  constructor(perSecond: number, now: () => number) {
-    this.#perMilli = perSecond === 0 ? Number.POSITIVE_INFINITY : perSecond / 1000
-    this.#burst = perSecond === 0 ? Number.POSITIVE_INFINITY : perSecond * BURST_SECONDS
+  /** `perSecond`: resets; 0: no limit. `onLate`: one has to wait. */
+  constructor(perSecond: number, now: () => number, onLate: () => void) {
+    this.#perMilli = perSecond / 1000
+    this.#burst = perSecond * BURST_SECONDS
     this.#now = now
+    this.#onLate = onLate
     this.#allowed = this.#burst
     this.#at = now()
   }
@@ -32,6 +34,7 @@ export class CancelRate {
   cancel(stream: Http2Stream): void {
     // One that the worker has not seen needs no reset.
     if (stream.head !== undefined || this.#take()) return stream.reset()
+    this.#onLate()
     stream.discard()
     this.#waiting.push(stream)
     this.#timer ??= setTimeout(() => this.#retry(), RETRY_MILLIS)
@@ -44,10 +47,11 @@ export class CancelRate {
   }
 
   #take(): boolean {
+    if (this.#perMilli === 0) return true
     const now = this.#now()
     this.#allowed = Math.min(this.#burst, this.#allowed + (now - this.#at) * this.#perMilli)
     this.#at = now
-    if (!(this.#allowed >= 1)) return false
+    if (this.#allowed < 1) return false
     this.#allowed--
     return true
   }

@@ -57,6 +57,15 @@ export class GatewayConnection implements ConnectionHandler {
     socket.once("close", done)
   }
 
+  /** Says GOAWAY; without a call it is over at once, for another needs its place. */
+  dismiss(): void {
+    const { connection } = this.driver
+    connection.goAway()
+    if (!connection.over) return
+    this.driver.flush()
+    this.driver.destroy()
+  }
+
   onRequest(stream: Http2Stream, block: HeaderBlock): void {
     this.#front.onBusy(this, true)
     this.#front.onCall(stream, block, this.driver.arrivedAt, this.peer)

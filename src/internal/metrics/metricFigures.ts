@@ -56,8 +56,7 @@ const http2LimitWords = [
   "connections",
   "address_connections",
   "descriptors",
-  "accept",
-  "worker_cancels"
+  "accept"
 ]
 
 const http2CloseWords = [
