@@ -104,7 +104,11 @@ export const layer: Layer.Layer<LlmClient, never, SidecarRoutes | SidecarConfig>
         let delivered = 0
         const pull = Effect.flatMap(ask, (next): Pull.Pull<readonly [PredictReply], PredictError> => {
           if (next._tag === "End") {
-            return next.status.code === Status.Code.OK ? Cause.done() : Effect.fail(errorOf(next.status, delivered))
+            if (next.status.code !== Status.Code.OK) {
+              return Effect.fail(errorOf(next.status, delivered))
+            }
+            options?.onTrailers?.(next.status.metadata)
+            return Cause.done()
           }
           return Effect.mapBoth(plain(next), {
             onFailure: (status) =>

@@ -73,6 +73,8 @@ export interface CallOptions {
   readonly timeout?: Duration.Input | undefined
   /** gRPC metadata for the worker: lower-case keys, `-bin` values in base64. */
   readonly metadata?: Metadata | undefined
+  /** Hears the trailers of an end with OK before the Stream ends: `cy-completion-tokens`, `cy-prompt-tokens`, a worker's own. */
+  readonly onTrailers?: ((trailers: Metadata) => void) | undefined
 }
 
 /**
