@@ -1,4 +1,4 @@
-import { Effect, Latch, Layer, type Scope } from "effect"
+import { Effect, Latch, Layer, LogLevel, References, type Scope } from "effect"
 import { CircuitBreaker } from "effect/persistence"
 import {
   type AdmissionFacts,
@@ -229,7 +229,7 @@ const make: Effect.Effect<
         streams.delete(stream)
         left()
       })),
-      Effect.andThen(Effect.suspend(() => logEnd(stream)))
+      Effect.andThen(logEnd(stream))
     )
 
   /** From here on the stream counts: it has a record, whatever its end. */
@@ -415,10 +415,12 @@ const make: Effect.Effect<
 
 /** What an operator should see of a stream's end; ordinary ends are for debugging only. Looks when it runs. */
 const logEnd = (stream: ProxiedStream): Effect.Effect<void> =>
-  Effect.suspend(() => {
+  Effect.withFiber((fiber) => {
     const end = stream.end
     if (end === undefined) return Effect.void
     const quiet = end.outcome === "completed" || end.outcome === "cancelled" || end.outcome === "refused"
+    // Nobody reads it: then its words are not put together either, for each stream.
+    if (quiet && LogLevel.isGreaterThan(fiber.getRef(References.MinimumLogLevel), "Debug")) return Effect.void
     return (quiet ? Effect.logDebug("stream ended") : Effect.logInfo("stream ended")).pipe(
       Effect.annotateLogs({
         outcome: end.outcome,

@@ -4,8 +4,8 @@ import { payloads } from "../wire/frames.ts"
 /** What is heard of a call before it has a handler. */
 export interface FirstMessageListener {
   /** The first message is there, or the caller has half-closed without one. Once. */
-  readonly onFirst: () => void
-  readonly onDeparture?: ((departure: Departure, answered?: Status) => void) | undefined
+  onFirst(): void
+  onDeparture?(departure: Departure, answered?: Status): void
 }
 
 /**
