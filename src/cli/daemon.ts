@@ -31,7 +31,8 @@ const greet = (loaded: TomlConfig.Loaded): Effect.Effect<void> =>
       ...(variables === "" ? {} : { from_environment: variables })
     }))
     yield* Effect.forEach(warnings, (line) => Effect.logWarning(line))
-    const faulty = unmended(process.versions.node)
+    // The daemon's own wire does not stand on Node's HTTP/2.
+    const faulty = settings.server.wire === "grpc-js" ? unmended(process.versions.node) : undefined
     if (faulty !== undefined) yield* Effect.logWarning(faulty)
     yield* Effect.forEach(ignored, (name) => Effect.logDebug(`${name} means nothing to the sidecar`))
   })
