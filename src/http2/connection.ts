@@ -53,6 +53,7 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
   readonly #pings = new Pings()
   readonly #keepalive: Keepalive
   readonly #bornAt: number
+  #begun = false
   #ready = false
   readonly #settingsSent = new Pings()
   #settingsAcknowledged = false
@@ -82,10 +83,8 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
       Math.max(DEFAULT_WINDOW, options.connectionWindow ?? 1 << 20)
     )
     this.#preface = options.role === "server" ? new PrefaceReader() : undefined
-    if (options.role === "client") this.output.append(PREFACE)
-    this.output.append(settingsFrame(this.#settings, options.role))
     this.#settingsSent.next(() => this.#settingsInForce())
-    this.#receiver.openWindow()
+    if (options.role === "client") this.#begin()
   }
 
   /** Streams that are open, those that wait for a place or to be handed up included. */
@@ -117,6 +116,7 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
       const read = this.#preface.read(chunk)
       if (typeof read === "string") return this.#foreign(read)
       from = read
+      if (this.#preface.done) this.#begin()
     }
     this.#receiver.receive(chunk, from)
   }
@@ -168,6 +168,7 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
   /** Asks whether the peer is there (§6.7); `onAck`: it is. Nobody is told when it is not. */
   ping(onAck?: () => void): void {
     if (this.over) return
+    this.#begin()
     const number = this.#pings.next(onAck)
     this.output.head(8, FrameType.PING, Flag.NONE, 0)
     this.output.append(words(0, number))
@@ -176,6 +177,7 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
   /** Asks the same by SETTINGS without an entry, which has to be acknowledged too (§6.5.3). */
   askBySettings(onAck: () => void): void {
     if (this.over) return
+    this.#begin()
     this.#settingsSent.next(onAck)
     this.output.head(0, FrameType.SETTINGS, Flag.NONE, 0)
   }
@@ -266,13 +268,22 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
 
   #foreign(what: Foreign): void {
     this.#handler.onForeign(what)
-    this.output.drop()
     if (what === "http1") this.output.append(http1Answer(this.#options.http1Text ?? "This port speaks HTTP/2."))
     else if (what === "other") this.#goaway(0, ErrorCode.PROTOCOL_ERROR, "not HTTP/2")
     this.#close({ code: ErrorCode.PROTOCOL_ERROR, by: "us", detail: `the peer does not speak HTTP/2 (${what})` })
   }
 
+  /** Our SETTINGS, before any other frame (§3.4). A server says nothing to a peer that may not speak HTTP/2. */
+  #begin(): void {
+    if (this.#begun) return
+    this.#begun = true
+    if (this.role === "client") this.output.append(PREFACE)
+    this.output.append(settingsFrame(this.#settings, this.role))
+    this.#receiver.openWindow()
+  }
+
   #goaway(lastTaken: number, code: number, debug: string): void {
+    this.#begin()
     // It must not rise (§6.8), whatever was refused since.
     const last = Math.min(lastTaken, this.lastTaken)
     const text = encoder.encode(debug).subarray(0, DEBUG_BYTES)

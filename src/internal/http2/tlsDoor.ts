@@ -9,7 +9,7 @@ import { type TlsFiles, tlsFiles } from "../wire/tlsFiles.ts"
 /** Time in which a TLS handshake must be over, in milliseconds. */
 const HANDSHAKE_MILLIS = 10_000
 /** How often the files are looked at. */
-const LOOK = "5 seconds"
+const LOOK = "2 seconds"
 
 /** Why a handshake came to nothing: a word for the figures. */
 export type HandshakeFault = "plaintext_on_tls" | "handshake_timeout" | "handshake_failed"

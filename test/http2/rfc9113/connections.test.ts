@@ -31,9 +31,23 @@ describe("RFC 9113 §3.4 Connection Preface", () => {
     assert.deepStrictEqual(bytes.slice(24 + 9, 24 + 15), Uint8Array.of(0, 2, 0, 0, 0, 0))
   })
 
-  it("a server begins with SETTINGS, before anything has come", () => {
-    assert.strictEqual(new Endpoint({ role: "server" }).said()[0], "SETTINGS")
+  it("a server begins with SETTINGS, and not before the peer has shown that it speaks HTTP/2", () => {
+    const endpoint = new Endpoint({ role: "server" })
+    endpoint.connection.receive(PREFACE.slice(0, 23))
+    assert.deepStrictEqual(endpoint.said(), [])
+    endpoint.connection.receive(PREFACE.slice(23))
+    assert.strictEqual(endpoint.said()[0], "SETTINGS")
   })
+
+  it.each(["drain", "abort"] as const)(
+    "a server begins with SETTINGS, also when its first word is its last: %s",
+    (how) => {
+      const endpoint = new Endpoint({ role: "server" })
+      if (how === "drain") endpoint.connection.drain()
+      else endpoint.connection.abort(0, "bye")
+      assert.strictEqual(endpoint.said()[0], "SETTINGS")
+    }
+  )
 
   it("a client may send requests before the server's SETTINGS have come", () => {
     const endpoint = new Endpoint({ role: "client" })
