@@ -15,6 +15,8 @@ import { WorkerChannel } from "../services/WorkerChannel.ts"
 import type { WorkerConnection } from "../services/WorkerConnection.ts"
 import * as BoundedEvents from "./BoundedEvents.ts"
 import * as Drain from "./Drain.ts"
+import * as HookedConnection from "./HookedConnection.ts"
+import * as HookedProxy from "./HookedProxy.ts"
 import * as Http2Server from "./Http2Server.ts"
 import * as Http2WorkerChannel from "./Http2WorkerChannel.ts"
 import * as InProcessClient from "./InProcessClient.ts"
@@ -48,7 +50,10 @@ const layerOver = <E>(journal: Layer.Layer<UsageJournal, E, SidecarConfig | Metr
   // A model in process: on top, since it calls what gateways call.
   InProcessClient.layer.pipe(
     Layer.provide(SidecarRoutes.layer),
+    // A stream is admitted before the path of a stream knows of it, and its text is changed before it is counted.
+    Layer.provideMerge(HookedProxy.layer),
     Layer.provideMerge(ReplayingProxy.layer),
+    Layer.provideMerge(HookedConnection.layer),
     // What happens is told as long as something happens.
     Layer.provideMerge(BoundedEvents.layerOfWorker),
     // The path of a stream needs a status to decide on and a meter to count into.

@@ -1,5 +1,5 @@
 import type { PredictReply, PredictRequest } from "../../services/LlmClient.ts"
-import { text, visit, Writer } from "../wire/protobuf.ts"
+import { stringMapOf, text, visit, Writer } from "../wire/protobuf.ts"
 
 const put = (writer: Writer, field: number, value: string | undefined): void => {
   if (value !== undefined && value !== "") writer.string(field, value)
@@ -72,4 +72,58 @@ export const decodePredictReply = (message: Uint8Array, notices: ReadonlyArray<s
   const chunk = text(chunkBytes)
   const isNotice = chunk !== "" && notices.some((prefix) => chunk.startsWith(prefix))
   return { traceId: text(traceId), chunk, isNotice, endOfStream, index, ttftMillis, tokensPerSec }
+}
+
+/** A map of a request is somebody else's: far more than any has. */
+const MAX_ENTRIES = 256
+const MAP_BOUNDS = { keyBytes: 256, valueBytes: 4096 }
+
+/** StreamPredictRequest (wire contract) from bytes; of bytes that stop to be protobuf, what stands before. */
+export const decodePredictRequest = (message: Uint8Array): PredictRequest => {
+  const fields: Array<Uint8Array> = []
+  let priority = 0
+  visit(message, {
+    bytes: (field, value) => {
+      if (field <= 7) fields[field] = value
+    },
+    varint: (field, _, low32) => {
+      if (field === 4) priority = low32
+    }
+  })
+  const numbers: Array<number> = []
+  visit(fields[5] ?? empty, {
+    varint: (field, value) => {
+      if (field === 1) numbers[1] = value
+    },
+    double: (field, value) => {
+      if (field <= 4) numbers[field] = value
+    }
+  })
+  const metadata: Array<Uint8Array> = []
+  const extra: Array<Uint8Array> = []
+  visit(fields[6] ?? empty, {
+    bytes: (field, value) => {
+      if (field === 5 && extra.length < MAX_ENTRIES) extra.push(value)
+      else if (field < 5) metadata[field] = value
+    }
+  })
+  const word = (value: Uint8Array | undefined): string => text(value ?? empty)
+  return {
+    model: word(fields[1]),
+    prompt: word(fields[2]),
+    adapter: word(fields[3]),
+    priority,
+    generation: {
+      maxNewTokens: numbers[1] ?? 0,
+      temperature: numbers[2] ?? 0,
+      topP: numbers[3] ?? 0,
+      repetitionPenalty: numbers[4] ?? 0
+    },
+    workerHint: word(fields[7]),
+    traceId: word(metadata[1]),
+    tenant: word(metadata[2]),
+    playerId: word(metadata[3]),
+    locale: word(metadata[4]),
+    extra: { ...stringMapOf(extra, MAP_BOUNDS) }
+  }
 }

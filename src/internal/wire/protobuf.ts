@@ -18,6 +18,8 @@ export interface FieldVisitor {
   readonly varint?: (field: number, value: number, low32: number) => void
   /** A length-delimited field as a view. */
   readonly bytes?: (field: number, value: Uint8Array) => void
+  /** A `double`. */
+  readonly double?: (field: number, value: number) => void
   /** A `float`. */
   readonly float?: (field: number, value: number) => void
 }
@@ -76,6 +78,9 @@ export const visit = (message: Uint8Array, visitor: FieldVisitor): boolean => {
         break
       }
       case WireType.I64:
+        if (visitor.double !== undefined && at + 8 <= size) {
+          visitor.double(field, new DataView(message.buffer, message.byteOffset + at).getFloat64(0, true))
+        }
         at += 8
         break
       case WireType.I32:
