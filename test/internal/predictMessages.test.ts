@@ -1,7 +1,11 @@
 import { assert, it } from "@effect/vitest"
 import { loadSync } from "@grpc/proto-loader"
 import { fileURLToPath } from "node:url"
-import { decodePredictReply, encodePredictRequest } from "../../src/internal/inProcess/predictMessages.ts"
+import {
+  decodePredictReply,
+  decodePredictRequest,
+  encodePredictRequest
+} from "../../src/internal/inProcess/predictMessages.ts"
 import { PredictReply, PredictRequest } from "../../src/services/LlmClient.ts"
 
 const proto = loadSync(fileURLToPath(new URL("../../proto/ai_service.proto", import.meta.url)), {
@@ -35,6 +39,7 @@ it("a request has every field of the proto file, under its number", () => {
     metadata: { trace_id: "t-1", tenant: "acme", player_id: "p-1", locale: "zh-CN", extra: { a: "1", b: "2" } },
     worker_hint: "gpu-1"
   })
+  assert.deepEqual(decodePredictRequest(encodePredictRequest(request)), request)
   // A field that is new in the Schema has to be in the list above.
   assert.sameMembers(Object.keys(request), Object.keys(PredictRequest.fields))
 })
