@@ -8,6 +8,9 @@ import { Http2Stream, type ResetCause, type StreamHandler, type StreamHost } fro
 import { StreamList } from "./streamList.ts"
 import { Gone, StreamStore } from "./streamStore.ts"
 
+/** Streams of a lost connection that end in one turn; each may be some ten microseconds of work for the layer above. */
+const ENDS_A_TURN = 128
+
 /** What the streams need of their connection. */
 export interface StreamsHost {
   readonly role: "client" | "server"
@@ -42,6 +45,8 @@ export class Streams implements StreamHost, SenderHost {
   /** Requests that have not been handed up. */
   #arrivals: Array<Http2Stream> = []
   #arrivalsAt = 0
+  /** With what the streams of a connection that is gone end. */
+  #goneCode: number = ErrorCode.NO_ERROR
   /** Answered whole, and the client has not ended its side. */
   readonly #lingering = new StreamList()
 
@@ -114,8 +119,9 @@ export class Streams implements StreamHost, SenderHost {
     return stream
   }
 
-  /** Hands up requests, at most `limit`; answers whether some are left. */
+  /** Hands up requests, at most `limit`, or ends streams of a connection that is gone; answers whether some are left. */
   turn(limit: number): boolean {
+    if (this.#host.over) return this.#failSome(ENDS_A_TURN)
     const arrivals = this.#arrivals
     for (let taken = 0; this.#arrivalsAt < arrivals.length; this.#arrivalsAt++) {
       const stream = arrivals[this.#arrivalsAt]
@@ -136,7 +142,7 @@ export class Streams implements StreamHost, SenderHost {
   }
 
   sendNow(stream: Http2Stream, bytes: Uint8Array): boolean {
-    return this.sender.sendNow(stream, bytes)
+    return this.#host.over || this.sender.sendNow(stream, bytes)
   }
 
   abandon(stream: Http2Stream, code: number): void {
@@ -203,12 +209,20 @@ export class Streams implements StreamHost, SenderHost {
     }
   }
 
-  /** The connection is gone. */
+  /** The connection is gone. A server's streams hear it a few at a time: a thousand at once are too long a turn. */
   failAll(code: number): void {
+    this.#goneCode = code
     for (const stream of this.#waiting.splice(0)) this.fail(stream, code, "refused", Gone.RESET_BY_US)
-    for (const stream of this.store.all()) {
-      this.fail(stream, code, this.isUnsent(stream) ? "refused" : "connection", Gone.RESET_BY_US)
+    if (this.#failSome(this.role === "server" ? ENDS_A_TURN : Number.POSITIVE_INFINITY)) this.#transport.onArrivals()
+  }
+
+  /** Answers whether some are left. */
+  #failSome(limit: number): boolean {
+    const all = this.store.all()
+    for (const stream of all.slice(0, limit)) {
+      this.fail(stream, this.#goneCode, this.isUnsent(stream) ? "refused" : "connection", Gone.RESET_BY_US)
     }
+    return all.length > limit
   }
 
   /** All windows move with the peer's SETTINGS_INITIAL_WINDOW_SIZE, below zero too; `false`: one would be too large (§6.9.2). */

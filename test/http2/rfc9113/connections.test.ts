@@ -175,6 +175,26 @@ describe("RFC 9113 §5.4.1 Connection Error Handling", () => {
     assert.deepStrictEqual(endpoint.events, ["1 reset 0 connection", "3 reset 0 connection"])
     assert.deepStrictEqual(endpoint.closed, { code: 0, by: "transport", detail: "ECONNRESET" })
   })
+
+  it("a server's streams hear of it a few in a turn, each once, and nothing is said or handed up any more", () => {
+    const endpoint = server()
+    for (let id = 1; id < 600; id += 2) endpoint.receive(request(id))
+    endpoint.said()
+    endpoint.connection.receive(request(601))
+    endpoint.connection.lost("ECONNRESET")
+    const told = () => endpoint.events.filter((event) => event.endsWith("reset 0 connection"))
+    const first = told().length
+    assert.isAbove(first, 0)
+    assert.isAtMost(first, 128)
+    assert.strictEqual(endpoint.streams.get(599)?.write(new Uint8Array(10)), true)
+    assert.isTrue(endpoint.connection.turn(1000))
+    assert.isAtMost(told().length, 2 * first)
+    endpoint.turn()
+    assert.strictEqual(told().length, 300)
+    assert.strictEqual(new Set(told()).size, 300)
+    assert.isUndefined(endpoint.streams.get(601))
+    assert.deepStrictEqual(endpoint.said(), [])
+  })
 })
 
 describe("RFC 9113 §6.5.3 Settings Synchronization", () => {
