@@ -2,7 +2,6 @@ import { type ChildProcess, fork, spawn } from "node:child_process"
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import type { Broken } from "../simulation/explorer/rules.ts"
 import type { Mutant } from "./mutants.ts"
 
 const root = join(import.meta.dirname, "../..")
@@ -13,13 +12,17 @@ export interface Task {
   /** The first seed. */
   readonly seed: number
   readonly runs: number
+  /** The explorer goes on until one of these rules is broken; none: until any is. */
+  readonly wanted: ReadonlyArray<string>
 }
 
-/** What the explorer found; without a `seed` every rule held in all `runs`. */
+/** What the explorer found. */
 export interface Found {
   readonly runs: number
+  /** Where a wanted rule was broken; `undefined`: nowhere. */
   readonly seed: number | undefined
-  readonly broken: ReadonlyArray<Broken>
+  /** What was broken up to there, in words. */
+  readonly broken: ReadonlyArray<string>
 }
 
 /** What a run of the explorer's command said. */
@@ -73,7 +76,7 @@ export const exploreByCommand = (edits: Mutant["edits"], runs: number): Promise<
 export class Workshop {
   #child: ChildProcess | undefined
 
-  explore(edits: Mutant["edits"], runs: number, seed = 1): Promise<Found> {
+  explore(runs: number, seed: number, { edits, found }: Pick<Mutant, "edits" | "found">): Promise<Found> {
     return withCopy(edits, (copy) => {
       const child = this.#running()
       const { promise, reject, resolve } = Promise.withResolvers<Found>()
@@ -83,7 +86,7 @@ export class Workshop {
         child.off("exit", died)
         resolve(found)
       })
-      child.send({ copy, seed, runs } satisfies Task)
+      child.send({ copy, seed, runs, wanted: found } satisfies Task)
       return promise
     })
   }
