@@ -1,7 +1,8 @@
 import { Clock, Deferred, Effect, Exit, Layer, type Scope } from "effect"
-import * as net from "node:net"
+import type * as net from "node:net"
 import type { ConnectionHandler } from "../http2/connectionTypes.ts"
 import { Loop } from "../http2/driver/loop.ts"
+import { PatientSocket } from "../http2/driver/patientSocket.ts"
 import { SocketDriver } from "../http2/driver/socketDriver.ts"
 import { ErrorCode } from "../http2/protocol.ts"
 import { CancelRate } from "../internal/http2/cancelRate.ts"
@@ -29,7 +30,7 @@ const connect = (worker: WorkerEndpoint): Effect.Effect<net.Socket, LinkError, S
     Effect.callback<net.Socket, LinkError>((resume) => {
       const fault = worker.faultBefore()
       if (fault !== undefined) return resume(Effect.fail(fault))
-      const socket = net.connect(worker.connect)
+      const socket = new PatientSocket().connect(worker.connect)
       socket.once("error", (error) => resume(Effect.fail(worker.faultOf(error))))
       socket.once("connect", () => {
         socket.removeAllListeners("error")
