@@ -170,6 +170,6 @@ const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | Side
 
 /**
  * The front by `@grpc/grpc-js`: the reference. Unlike `Http2Server` it cannot end a stream whose gateway has stopped to
- * read (see `internal/grpcJsServerCall.ts`).
+ * read (see `internal/grpcJs/grpcJsServerCall.ts`).
  */
 export const layer: Layer.Layer<GrpcServer, BindError, SidecarConfig | SidecarRoutes> = Layer.effect(GrpcServer, make)

@@ -3,7 +3,7 @@ import type { Departure, Status } from "./Wire.ts"
 
 /**
  * Why the sidecar itself ends or refuses a stream. Each tag has one gRPC status and one stable `cy-reason`, given in one
- * place: `internal/streamStatus.ts`. Plain `Data` classes: they stand on the path of every refused call.
+ * place: `internal/wire/streamStatus.ts`. Plain `Data` classes: they stand on the path of every refused call.
  */
 export type StreamError =
   | Draining

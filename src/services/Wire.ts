@@ -81,7 +81,7 @@ export interface WorkerCall {
 export interface CallStart {
   /** `/package.Service/Method`. */
   readonly path: string
-  /** Already filtered and within the budget (`internal/metadata.ts`); the wire adds only its own keys. */
+  /** Already filtered and within the budget (`internal/wire/metadata.ts`); the wire adds only its own keys. */
   readonly metadata: Metadata
   /** Remaining time in milliseconds, sent as `grpc-timeout`; `undefined`: no deadline. Enforced by the caller. */
   readonly timeoutMillis: number | undefined

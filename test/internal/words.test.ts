@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { exhausted, saturated, sayChange } from "../../src/internal/connection/connectionLog.ts"
 import { remedyFor } from "../../src/internal/connection/connectionRemedy.ts"
-import { statusOf } from "../../src/internal/stream/streamStatus.ts"
+import { statusOf } from "../../src/internal/wire/streamStatus.ts"
 import { comeBackIn, counted, lasting } from "../../src/internal/words.ts"
 import * as E from "../../src/services/StreamError.ts"
 import { WorkerState } from "../../src/services/WorkerConnection.ts"

@@ -227,7 +227,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "does not count the acknowledgement of a PING as a sign of life",
-    edits: [{ file: "src/internal/http2/workerSession.ts", find: "        acknowledged++\n", replace: "" }],
+    edits: [{ file: "src/internal/connection/workerSession.ts", find: "        acknowledged++\n", replace: "" }],
     found: ["a saturated worker that acknowledges is never cut"]
   },
   {

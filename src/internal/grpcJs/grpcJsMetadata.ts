@@ -14,7 +14,7 @@ export const fromGrpcJs = (source: grpc.Metadata): Metadata => {
   return out
 }
 
-/** Ours as grpc-js's. Expects what `internal/metadata.ts` lets pass: grpc-js throws for keys and values that are not legal. */
+/** Ours as grpc-js's. Expects what `internal/wire/metadata.ts` lets pass: grpc-js throws for keys and values that are not legal. */
 export const toGrpcJs = (source: Metadata): grpc.Metadata => {
   const out = new grpc.Metadata()
   for (const key in source) {

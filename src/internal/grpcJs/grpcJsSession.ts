@@ -1,8 +1,8 @@
 import { Effect, type Scope } from "effect"
 import { AsyncLocalStorage } from "node:async_hooks"
 import * as diagnostics from "node:diagnostics_channel"
-import { goAwayWords } from "../http2/http2Status.ts"
-import type { Asking } from "../http2/lifeSign.ts"
+import { goAwayWords } from "../wire/goAwayWords.ts"
+import type { Asking } from "../wire/lifeSign.ts"
 
 /** What is used of Node's HTTP/2 session. */
 export interface GrpcJsSession {

@@ -3,10 +3,10 @@ import type { Http2Stream, ResetCause, StreamHandler } from "../../http2/stream.
 import type { BudgetHolder, MessageBudget } from "../../services/MessageBudget.ts"
 import { FrameTooLarge, Malformed, MessageOverdue } from "../../services/StreamError.ts"
 import type { Departure, FrameBatch, Metadata, RequestListener, ServerCall, Status } from "../../services/Wire.ts"
-import { statusOf } from "../stream/streamStatus.ts"
 import { FrameCutter } from "../wire/frames.ts"
 import * as GrpcMessage from "../wire/grpcMessage.ts"
 import { pass } from "../wire/metadata.ts"
+import { statusOf } from "../wire/streamStatus.ts"
 import { addMetadata, metadataOf } from "./fields.ts"
 import { resetCodeOf } from "./http2Status.ts"
 

@@ -5,9 +5,9 @@ import type { BudgetHolder, MessageBudget } from "../../services/MessageBudget.t
 import * as Status from "../../services/Status.ts"
 import { FrameTooLarge, MessageOverdue } from "../../services/StreamError.ts"
 import type { CallEnd, CallStart, FrameBatch, ReplyListener, WorkerCall } from "../../services/Wire.ts"
-import { statusOf } from "../stream/streamStatus.ts"
 import { FrameCutter } from "../wire/frames.ts"
 import * as GrpcTimeout from "../wire/grpcTimeout.ts"
+import { statusOf } from "../wire/streamStatus.ts"
 import { addMetadata, metadataOf } from "./fields.ts"
 import { endOfHttp, endOfReset, endOfTrailers } from "./http2Status.ts"
 

@@ -2,7 +2,7 @@ import type { Admission } from "../../services/InferenceProxy.ts"
 import type { JournalCondition } from "../../services/UsageJournal.ts"
 import type { WorkerState } from "../../services/WorkerConnection.ts"
 import { SATURATED_REMEDY, saturatedDetail } from "../connection/workerStateWords.ts"
-import { statusOf } from "../stream/streamStatus.ts"
+import { statusOf } from "../wire/streamStatus.ts"
 
 /** The answer of `/readyz`. Times are ISO 8601 in UTC. */
 export interface Readiness {

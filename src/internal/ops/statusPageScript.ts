@@ -1,5 +1,5 @@
 /**
- * The script of the status page: shows a report (`internal/statusReport.ts`), fetches the next one every two seconds.
+ * The script of the status page: shows a report (`internal/ops/statusReport.ts`), fetches the next one every two seconds.
  * It writes with `textContent` only, so that no text of a worker or a gateway can become markup.
  */
 export const statusPageScript = `"use strict"

@@ -2,10 +2,10 @@ import * as E from "../../services/StreamError.ts"
 import type { Departure, FrameBatch, Metadata, ServerCall, Status, WorkerCall } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { first } from "../wire/metadata.ts"
+import { statusOf } from "../wire/streamStatus.ts"
 import { deadlineOf, departed, isMissedDeadline, missedFrom } from "./deadline.ts"
 import type { FirstMessage } from "./firstMessage.ts"
 import { ReaderWatch } from "./readerWatch.ts"
-import { statusOf } from "./streamStatus.ts"
 import type { Watchdog, Watched } from "./watchdog.ts"
 
 /** How long such a call may do nothing, in milliseconds. */

@@ -3,7 +3,7 @@ import type { LimitTeller } from "../../services/Limits.ts"
 import * as E from "../../services/StreamError.ts"
 import type { ServerCall, Status as GrpcStatus } from "../../services/Wire.ts"
 import { type Entrant, FairBound } from "../stream/fairBound.ts"
-import { statusOf } from "../stream/streamStatus.ts"
+import { statusOf } from "../wire/streamStatus.ts"
 
 /** Times in milliseconds. */
 export interface OwnCallsOptions {

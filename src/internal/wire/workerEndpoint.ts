@@ -4,8 +4,8 @@ import type * as net from "node:net"
 import { parseWorkerAddress } from "../../services/Address.ts"
 import type { Settings } from "../../services/SidecarConfig.ts"
 import { LinkError, type LinkFault } from "../../services/WorkerChannel.ts"
-import { type AddressChange, socketWatch } from "../connection/socketWatch.ts"
 import { connectFault, pathFault, socketPath } from "./socketAddress.ts"
+import { type AddressChange, socketWatch } from "./socketWatch.ts"
 import { userNumber } from "./userNames.ts"
 
 /** Where the worker is, with all that differs between a Unix socket and TCP. */

@@ -1,7 +1,7 @@
 import { Clock, Data, Deferred, Effect, Exit, Latch, type Scope } from "effect"
 import type { LinkError, WorkerLink } from "../../services/WorkerChannel.ts"
 import type { WorkerHealth } from "../../services/WorkerConnection.ts"
-import * as Rpc from "../connection/workerRpc.ts"
+import * as Rpc from "./workerRpc.ts"
 
 /** What a probe tells about a link. */
 export type Verdict = Data.TaggedEnum<{

@@ -1,7 +1,7 @@
 import { Effect, Queue, Stream } from "effect"
 import { type FSWatcher, watch } from "node:fs"
 import { dirname } from "node:path"
-import { fileIdentity } from "../wire/socketAddress.ts"
+import { fileIdentity } from "./socketAddress.ts"
 
 export type AddressChange = "appeared" | "replaced" | "vanished"
 

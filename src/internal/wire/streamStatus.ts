@@ -2,8 +2,8 @@ import * as Status from "../../services/Status.ts"
 import type { StreamError, WorkerLost } from "../../services/StreamError.ts"
 import type { Outcome } from "../../services/UsageRecord.ts"
 import { type Metadata, noMetadata, type Status as GrpcStatus } from "../../services/Wire.ts"
-import { Writer } from "../wire/protobuf.ts"
 import { comeBackIn, counted, lasting } from "../words.ts"
+import { Writer } from "./protobuf.ts"
 
 /**
  * The one place where the sidecar's own refusals and failures become gRPC statuses. `cy-reason` is stable: gateways may
