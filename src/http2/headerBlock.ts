@@ -1,5 +1,13 @@
 /** Field lines as they are handed to the encoder: name, value, name, value. Names in lower case. */
-export type FieldList = ReadonlyArray<string>
+export interface FieldList extends ReadonlyArray<string> {
+  /** Names that are sent "never indexed" besides those that look like secrets (RFC 7541 §6.2.3); mostly none. */
+  readonly sensitive?: ReadonlySet<string> | undefined
+}
+
+/** A {@link FieldList} that is being written. */
+export interface FieldLines extends Array<string> {
+  sensitive?: ReadonlySet<string> | undefined
+}
 
 /**
  * A decoded field section (RFC 9113 §8.1): the head of a request or response, or trailers. Text has one character for each

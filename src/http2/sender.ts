@@ -142,14 +142,14 @@ export class Sender {
     }
     const slab = output.reserve(HEAD_BYTES + bound)
     const from = slab.used + HEAD_BYTES
-    const length = this.encoder.encode(fields, slab.bytes, from) - from
+    const length = this.encoder.encode(fields, slab.bytes, from, fields.sensitive) - from
     putHead(slab.bytes, slab.used, length, FrameType.HEADERS, flags | Flag.END_HEADERS, id)
     output.wrote(slab, HEAD_BYTES + length)
   }
 
   #longBlock(id: number, fields: FieldList, bound: number, flags: number): void {
     const block = new Uint8Array(bound)
-    const length = this.encoder.encode(fields, block, 0)
+    const length = this.encoder.encode(fields, block, 0, fields.sensitive)
     let type: number = FrameType.HEADERS
     let given = flags
     let at = 0

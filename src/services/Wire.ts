@@ -13,12 +13,20 @@
  */
 export type FrameBatch = Uint8Array
 
+/** Where {@link Metadata} says which of its keys came marked "never indexed". */
+export const neverIndexed: unique symbol = Symbol("neverIndexed")
+
 /**
  * gRPC metadata in the shape it has on the wire: lower-case keys, `-bin` values in base64. A key that occurs more than
  * once has an array.
  */
 export interface Metadata {
   readonly [key: string]: string | ReadonlyArray<string> | undefined
+  /**
+   * Keys whose sender wants them in no compression table, here or further on: whoever forwards them has to keep the mark
+   * (RFC 7541 §6.2.3). Absent where there are none, which is the rule.
+   */
+  readonly [neverIndexed]?: ReadonlySet<string> | undefined
 }
 
 /** The empty metadata. */

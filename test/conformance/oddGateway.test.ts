@@ -16,7 +16,7 @@ import {
   windowUpdate
 } from "./raw/frames.ts"
 import * as Hpack from "./raw/hpack.ts"
-import { wholeAnswer } from "./raw/worker.ts"
+import { OK, RESPONSE, wholeAnswer } from "./raw/worker.ts"
 import { ANSWER, useRawLab } from "./rawLab.ts"
 
 const asked = request({ prompt: "an odd gateway asks", tenant: "t", playerId: "p" })
@@ -262,6 +262,41 @@ describe("a gateway that is odd but legal", () => {
       dataFrame(3, message(asked), true)
     )
     await exchange(client.stream(3))
+  })
+
+  it("may mark fields that must never be indexed: the mark goes to the worker, and the worker's to the gateway", async () => {
+    const client = await connect()
+    const secret = [["x-plan", "private"]] as const
+    const head = Buffer.concat([
+      Hpack.encode(requestHeaders(PREDICT, ["x-stage", "public"])),
+      Hpack.encodeNever(secret)
+    ])
+    // The third time a field that repeats is in the table.
+    for (const id of [1, 3, 5]) {
+      await client.send(frame(FrameType.HEADERS, Flag.END_HEADERS, id, head), dataFrame(id, message(asked), true))
+      const served = await lab().worker.nextCall(["x-plan", "private"])
+      expect(served.trailer("x-stage")).toBe("public")
+      expect(served.never).toEqual([new Set(["x-plan"])])
+      await served.connection.send(
+        frame(
+          FrameType.HEADERS,
+          Flag.END_HEADERS,
+          served.id,
+          Buffer.concat([Hpack.encode([...RESPONSE, ["x-stage", "b"]]), Hpack.encodeNever([["x-seed", "7"]])])
+        ),
+        ...ANSWER.map((payload) => dataFrame(served.id, message(payload))),
+        frame(
+          FrameType.HEADERS,
+          Flag.END_HEADERS | Flag.END_STREAM,
+          served.id,
+          Buffer.concat([Hpack.encode([...OK, ["x-cost", "3"]]), Hpack.encodeNever([["x-rank", "9"]])])
+        )
+      )
+      const answered = client.stream(id)
+      await answered.over
+      expect(answered.trailer("x-rank")).toBe("9")
+      expect(answered.never).toEqual([new Set(["x-seed"]), new Set(["x-rank"])])
+    }
   })
 
   it("may say GOAWAY and still have the answers to what it has asked", async () => {

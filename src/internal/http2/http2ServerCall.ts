@@ -1,4 +1,4 @@
-import type { HeaderBlock } from "../../http2/headerBlock.ts"
+import type { FieldLines, FieldList, HeaderBlock } from "../../http2/headerBlock.ts"
 import type { Http2Stream, ResetCause, StreamHandler } from "../../http2/stream.ts"
 import type { BudgetHolder, MessageBudget } from "../../services/MessageBudget.ts"
 import { FrameTooLarge, Malformed, MessageOverdue } from "../../services/StreamError.ts"
@@ -100,7 +100,7 @@ export class Http2ServerCall implements ServerCall, StreamHandler, BudgetHolder 
 
   sendHeaders(metadata: Metadata, encoding?: string): void {
     if (this.#over || this.#stream.headGiven) return
-    const head = [...PLAIN_HEAD]
+    const head: FieldLines = [...PLAIN_HEAD]
     if (encoding !== undefined && encoding.length <= 32) head.push("grpc-encoding", encoding)
     addMetadata(head, pass(metadata, TRAILER_BUDGET - OWN_TRAILER_BYTES).metadata)
     this.#stream.respond(head)
@@ -181,10 +181,10 @@ export class Http2ServerCall implements ServerCall, StreamHandler, BudgetHolder 
 }
 
 /** Trailers that are safe to send: well-formed, and within what a C-core peer takes. */
-const trailersOf = (status: Status, answered: boolean): ReadonlyArray<string> => {
+const trailersOf = (status: Status, answered: boolean): FieldList => {
   const budget = TRAILER_BUDGET - OWN_TRAILER_BYTES
   const message = GrpcMessage.encode(status.message, budget / 2)
-  const fields = answered ? [] : [...PLAIN_HEAD]
+  const fields: FieldLines = answered ? [] : [...PLAIN_HEAD]
   fields.push("grpc-status", String(status.code))
   if (message !== "") fields.push("grpc-message", message)
   addMetadata(fields, pass(status.metadata, budget - message.length).metadata)

@@ -1,4 +1,4 @@
-import type { HeaderBlock } from "../../http2/headerBlock.ts"
+import type { FieldLines, FieldList, HeaderBlock } from "../../http2/headerBlock.ts"
 import { ErrorCode } from "../../http2/protocol.ts"
 import type { Http2Stream, ResetCause, StreamHandler } from "../../http2/stream.ts"
 import type { BudgetHolder, MessageBudget } from "../../services/MessageBudget.ts"
@@ -24,7 +24,7 @@ export interface CallOwner {
   readonly maxMessageBytes: number
   readonly budget: MessageBudget
   /** A new stream; `undefined`: the link takes none any more. */
-  open(head: ReadonlyArray<string>, handler: StreamHandler): Http2Stream | undefined
+  open(head: FieldList, handler: StreamHandler): Http2Stream | undefined
   /** Ends a stream that the worker goes on with: RST_STREAM CANCEL, at once or as soon as the rate allows. */
   cancel(stream: Http2Stream): void
   /** Something came from the worker. */
@@ -167,8 +167,8 @@ export class Http2WorkerCall implements WorkerCall, StreamHandler, BudgetHolder 
   }
 }
 
-const headOf = (start: CallStart): ReadonlyArray<string> => {
-  const head = [
+const headOf = (start: CallStart): FieldList => {
+  const head: FieldLines = [
     ":method",
     "POST",
     ":scheme",

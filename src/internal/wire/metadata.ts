@@ -1,4 +1,4 @@
-import type { Metadata } from "../../services/Wire.ts"
+import { type Metadata, neverIndexed } from "../../services/Wire.ts"
 
 /**
  * What metadata may pass the sidecar, in either direction. A key that reaches a peer's HTTP/2 library but is not legal
@@ -90,7 +90,7 @@ const valuesOf = (key: string, value: string | ReadonlyArray<string>): ReadonlyA
 
 /** Metadata that may be sent on. */
 export interface Passed {
-  readonly metadata: Record<string, string | Array<string>>
+  readonly metadata: Record<string, string | Array<string>> & { [neverIndexed]?: ReadonlySet<string> }
   /** Size as HTTP/2 counts it. */
   readonly bytes: number
   /** A field did not fit into the budget and was left out. */
@@ -103,7 +103,9 @@ export interface Passed {
  */
 export const pass = (source: Metadata, budget = Number.POSITIVE_INFINITY): Passed => {
   // Without a prototype: a gateway may call a key `constructor` or `__proto__`.
-  const metadata: Record<string, string | Array<string>> = Object.create(null)
+  const metadata: Passed["metadata"] = Object.create(null)
+  const sensitive = source[neverIndexed]
+  if (sensitive !== undefined) metadata[neverIndexed] = sensitive
   let bytes = 0
   let cut = false
   for (const key in source) {

@@ -30,6 +30,8 @@ export class RawStream {
   readonly connection: RawConnection
   /** Header blocks in order: headers, informational ones, trailers. */
   readonly blocks = new Recorder<Fields>()
+  /** The names in each of them that came marked "never indexed". */
+  readonly never: Array<ReadonlySet<string>> = []
   /** The payload of each DATA frame. */
   readonly data = new Recorder<Buffer>()
   /** Completes with the peer's END_STREAM. */
@@ -222,7 +224,9 @@ export class RawConnection {
     this.#block = undefined
     const isNew = this.#role === "server" && !this.#streams.has(streamId)
     const stream = this.stream(streamId)
-    stream.blocks.push(this.#hpack.decode(Buffer.concat(block.parts)))
+    const fields = this.#hpack.decode(Buffer.concat(block.parts))
+    stream.never.push(this.#hpack.never)
+    stream.blocks.push(fields)
     if ((block.flags & Flag.END_STREAM) !== 0) stream.end()
     if (isNew) this.#onStream(stream)
   }

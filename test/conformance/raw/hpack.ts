@@ -25,6 +25,10 @@ const text = (value: string): Buffer => {
 export const encode = (headers: HeaderList): Buffer =>
   Buffer.concat(headers.flatMap(([name, value]) => [Buffer.of(0), text(name), text(value)]))
 
+/** Each field as a literal that must never be indexed, here or further on (§6.2.3). */
+export const encodeNever = (headers: HeaderList): Buffer =>
+  Buffer.concat(headers.flatMap(([name, value]) => [Buffer.of(0x10), text(name), text(value)]))
+
 /** Each field as a literal that enters the dynamic table (§6.2.1): the peer may name it by index afterwards. */
 export const encodeIndexing = (headers: HeaderList): Buffer =>
   Buffer.concat(headers.flatMap(([name, value]) => [Buffer.of(0x40), text(name), text(value)]))
@@ -96,9 +100,13 @@ export class HpackDecoder {
   #dynamic: Array<readonly [string, string]> = []
   #size = 0
   #limit = 4096
+  /** Names that came marked "never indexed" (§6.2.3) in the block that was decoded last. */
+  never: ReadonlySet<string> = new Set()
 
   decode(block: Buffer): Array<[name: string, value: string]> {
     const out: Array<[string, string]> = []
+    const never = new Set<string>()
+    this.never = never
     let at = 0
     const int = (prefixBits: number): number => {
       const max = 2 ** prefixBits - 1
@@ -132,6 +140,7 @@ export class HpackDecoder {
         const value = string()
         out.push([name, value])
         if (indexing) this.#insert(name, value)
+        else if ((first & 0x10) !== 0) never.add(name)
       }
     }
     return out
