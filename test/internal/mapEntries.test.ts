@@ -3,7 +3,7 @@ import { loadSync } from "@grpc/proto-loader"
 import { protoPath as healthProto } from "grpc-health-check"
 import { FileDescriptorProto } from "protobufjs/ext/descriptor/index.js"
 import { protoPath } from "../../src/internal/client/aiProto.ts"
-import { withMapEntryNames } from "../../src/internal/surface/mapEntries.ts"
+import { withMapEntryNames } from "../../src/internal/handlers/mapEntries.ts"
 
 interface Field {
   readonly name: string
