@@ -1,5 +1,5 @@
 import { Clock, Effect, Layer, Random } from "effect"
-import { type JournalBackend, makeFront } from "../internal/usage/front.ts"
+import { type JournalBackend, makeGroupCommit } from "../internal/usage/groupCommit.ts"
 import { makeLedger } from "../internal/usage/ledger.ts"
 import { makeMemoryStore } from "../internal/usage/memoryStore.ts"
 import { makeRecordIds } from "../internal/usage/recordId.ts"
@@ -43,7 +43,7 @@ export const layer: Layer.Layer<UsageJournal, never, SidecarConfig | Metrics> = 
       balance: Effect.sync(() => ledger.balance())
     }
     return UsageJournal.of(
-      yield* makeFront(backend, { session, limit: metering.offline_queue_size, recordId, metrics })
+      yield* makeGroupCommit(backend, { session, limit: metering.offline_queue_size, recordId, metrics })
     )
   })
 )

@@ -2,7 +2,7 @@ import { Clock, Deferred, Effect, Layer, type Scope } from "effect"
 import { hostname } from "node:os"
 import { extname } from "node:path"
 import { Worker } from "node:worker_threads"
-import { type JournalBackend, makeFront } from "../internal/usage/front.ts"
+import { type JournalBackend, makeGroupCommit } from "../internal/usage/groupCommit.ts"
 import { makeRecordIds } from "../internal/usage/recordId.ts"
 import type {
   Answer,
@@ -218,7 +218,7 @@ export const layer: Layer.Layer<UsageJournal, JournalError, SidecarConfig | Metr
       balance: Effect.map(ask({ op: "balance" }), ({ balance }) => balance)
     }
     return UsageJournal.of(
-      yield* makeFront(backend, { session, limit: metering.offline_queue_size, recordId, metrics, fault })
+      yield* makeGroupCommit(backend, { session, limit: metering.offline_queue_size, recordId, metrics, fault })
     )
   })
 )

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import type { PackedCounts } from "../../src/internal/usage/counts.ts"
-import { type JournalBackend, makeFront } from "../../src/internal/usage/front.ts"
+import { type JournalBackend, makeGroupCommit } from "../../src/internal/usage/groupCommit.ts"
 import { makeLedger } from "../../src/internal/usage/ledger.ts"
 import { makeMemoryStore } from "../../src/internal/usage/memoryStore.ts"
 import { makeRecordIds } from "../../src/internal/usage/recordId.ts"
@@ -44,7 +44,7 @@ const makeJournal = Effect.gen(function*() {
     retrySetAside: (ids) => Effect.sync(() => ledger.retrySetAside(ids)),
     balance: Effect.sync(() => ledger.balance())
   }
-  const journal = yield* makeFront(backend, { session: "session", limit: 1000, recordId, metrics })
+  const journal = yield* makeGroupCommit(backend, { session: "session", limit: 1000, recordId, metrics })
   const end = (slot: number, tokens = 1) => journal.closed(slot, record(tokens, { id: `stream-${slot}` }))
   /** What the next process finds: id, outcome and tokens of each record. */
   const afterKill = () => {

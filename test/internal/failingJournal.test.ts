@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Logger } from "effect"
 import { TestClock } from "effect/testing"
 import { unpackCounts } from "../../src/internal/usage/counts.ts"
-import { type JournalBackend, makeFront } from "../../src/internal/usage/front.ts"
+import { type JournalBackend, makeGroupCommit } from "../../src/internal/usage/groupCommit.ts"
 import { makeLedger } from "../../src/internal/usage/ledger.ts"
 import { makeMemoryStore } from "../../src/internal/usage/memoryStore.ts"
 import { makeRecordIds } from "../../src/internal/usage/recordId.ts"
@@ -59,7 +59,7 @@ const makeJournal = Effect.gen(function*() {
     retrySetAside: (ids) => Effect.andThen(refuse, Effect.sync(() => ledger.retrySetAside(ids))),
     balance: Effect.andThen(refuse, Effect.sync(() => ledger.balance()))
   }
-  const journal = yield* makeFront(backend, { session: "session", limit: 1000, recordId, metrics })
+  const journal = yield* makeGroupCommit(backend, { session: "session", limit: 1000, recordId, metrics })
   /** Chunks of the streams in the last checkpoint on the disk. */
   const saved = () => unpackCounts(store.open().counts).map(({ chunks }) => chunks)
   return { disk, journal, saved }

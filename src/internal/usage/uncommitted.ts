@@ -18,7 +18,7 @@ const recordOf = ({ record }: Ending): JournalRecord => record
  * What waits for the next commit. When the journal cannot be written for long, records beyond `limit` are merged here as
  * the journal itself would merge them, so that a full disk cannot fill the memory.
  */
-export const makePending = (options: {
+export const makeUncommitted = (options: {
   readonly session: string
   readonly limit: number
   readonly recordId: (millis: number) => string

@@ -13,8 +13,8 @@ import {
 } from "../../services/UsageJournal.ts"
 import { monotonicMillis } from "../monotonic.ts"
 import type { PackedCounts } from "./counts.ts"
-import { makePending } from "./pending.ts"
 import type { UsageGroup } from "./store.ts"
+import { makeUncommitted } from "./uncommitted.ts"
 
 /** PORT: where a ledger runs (in this process, or in a thread beside a disk). Any member may be asked again. */
 export interface JournalBackend {
@@ -78,10 +78,10 @@ interface Waiter {
 }
 
 /**
- * The front of every journal: groups what comes in, lets the ends of streams wait for their commit, and keeps counting
+ * The journal over a backend: groups what comes in, lets the ends of streams wait for their commit, and keeps counting
  * in memory while the backend fails. One commit at a time, one owner of order.
  */
-export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, options: {
+export const makeGroupCommit = Effect.fnUntraced(function*(backend: JournalBackend, options: {
   readonly session: string
   readonly limit: number
   readonly recordId: (millis: number) => string
@@ -92,7 +92,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
   const clock = yield* Clock.Clock
   const now = () => clock.currentTimeMillisUnsafe()
   const monotonic = monotonicMillis(clock)
-  const pending = makePending(options)
+  const uncommitted = makeUncommitted(options)
   const dirty = Latch.makeUnsafe(false)
   const urgent = Latch.makeUnsafe(false)
   const crowded = Latch.makeUnsafe(false)
@@ -170,8 +170,8 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
       Effect.matchEffect({
         onFailure: (fault) => Effect.as(failed(fault), false),
         onSuccess: () => {
-          pending.commit()
-          release(pending.committed())
+          uncommitted.commit()
+          release(uncommitted.committed())
           return Effect.as(healed, true)
         }
       }),
@@ -195,7 +195,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
 
   const gather: Effect.Effect<void> = Effect.suspend(() => {
     if (backend.paceMillis === 0) return Effect.void
-    return pending.urgent() ? keepPace : Effect.andThen(within(urgent, lazyMillis), keepPace)
+    return uncommitted.urgent() ? keepPace : Effect.andThen(within(urgent, lazyMillis), keepPace)
   })
 
   /** Why a checkpoint was lost, and not told yet. */
@@ -214,11 +214,11 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
     dirty.closeUnsafe()
     urgent.closeUnsafe()
     crowded.closeUnsafe()
-    const group = pending.group(now(), failure !== undefined)
+    const group = uncommitted.group(now(), failure !== undefined)
     if (group === undefined) return
     if (yield* commit(group)) {
       attempt = 0
-      if (pending.urgent()) dirty.openUnsafe()
+      if (uncommitted.urgent()) dirty.openUnsafe()
     } else {
       dirty.openUnsafe()
       yield* Effect.sleep(retryMillis(attempt++))
@@ -246,17 +246,17 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
   const checkpoint = (counts: PackedCounts): void => {
     const lost = (fault: JournalFault | undefined): void => {
       lostTo = fault
-      pending.lostCounts(counts)
+      uncommitted.lostCounts(counts)
       commitSoon()
     }
-    if (failure === undefined && pending.isIdle() && backend.checkpoint(counts, lost)) return
-    pending.counts(counts)
+    if (failure === undefined && uncommitted.isIdle() && backend.checkpoint(counts, lost)) return
+    uncommitted.counts(counts)
     commitSoon()
   }
 
   const closed = (slot: number, record: JournalRecord): Effect.Effect<void> =>
     Effect.callback<void>((resume) => {
-      const end = pending.close(slot, record, now())
+      const end = uncommitted.close(slot, record, now())
       if (failure === undefined) waiters.push({ end, resume })
       else resume(Effect.void)
       if (waiters.length >= crowd) crowded.openUnsafe()
@@ -265,14 +265,14 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
 
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => {
-      const group = pending.group(now(), false)
+      const group = uncommitted.group(now(), false)
       return group === undefined ? Effect.succeed(false) : commit(group)
     }).pipe(
       Effect.repeat({ while: (more) => more }),
       Effect.interruptible,
       Effect.timeoutOption(lastCommit),
       Effect.andThen(Effect.suspend(() => {
-        const { records, tokens } = pending.unsaved()
+        const { records, tokens } = uncommitted.unsaved()
         return records === 0
           ? Effect.void
           : Effect.logFatal(`usage journal: the sidecar stops and the journal cannot be written; not recorded`).pipe(
@@ -291,7 +291,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
   return {
     sidecarId: backend.sidecarId,
     opened: (stream) => {
-      pending.open(stream)
+      uncommitted.open(stream)
       dirty.openUnsafe()
     },
     checkpoint,
@@ -312,7 +312,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
       }),
       Effect.catch(() => Effect.sync(() => lastBalance)),
       Effect.map((balance) => {
-        const unsaved = pending.unsaved()
+        const unsaved = uncommitted.unsaved()
         const plus = (sum: Sum): Sum => ({
           records: sum.records + unsaved.records,
           tokens: sum.tokens + unsaved.tokens
@@ -328,7 +328,7 @@ export const makeFront = Effect.fnUntraced(function*(backend: JournalBackend, op
         reason: trouble.fault.reason,
         detail: trouble.fault.detail,
         since: trouble.since,
-        unsaved: pending.unsavedStreams()
+        unsaved: uncommitted.unsavedStreams()
       }
     }
   }
