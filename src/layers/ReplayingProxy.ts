@@ -1,4 +1,4 @@
-import { Effect, Latch, Layer, LogLevel, References, type Scope } from "effect"
+import { Effect, Latch, Layer, type Scope } from "effect"
 import { CircuitBreaker } from "effect/persistence"
 import {
   type AdmissionFacts,
@@ -10,6 +10,7 @@ import {
 import { type Arrival, Arrivals } from "../internal/stream/arrivals.ts"
 import { departed } from "../internal/stream/deadline.ts"
 import type { FirstMessage } from "../internal/stream/firstMessage.ts"
+import { logEnd } from "../internal/stream/logEnd.ts"
 import * as OpeningBreaker from "../internal/stream/openingBreaker.ts"
 import { PassthroughCall } from "../internal/stream/passthroughCall.ts"
 import { PlaceQueue } from "../internal/stream/placeQueue.ts"
@@ -30,9 +31,9 @@ import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import * as E from "../services/StreamError.ts"
 import { type StreamSpan, StreamTracer } from "../services/StreamTracer.ts"
-import { tokensOf, UsageMeter } from "../services/UsageMeter.ts"
+import { UsageMeter } from "../services/UsageMeter.ts"
 import type { StreamIdentity } from "../services/UsageRecord.ts"
-import type { ServerCall } from "../services/Wire.ts"
+import type { ServerCall, Status as GrpcStatus } from "../services/Wire.ts"
 import type { WorkerLink } from "../services/WorkerChannel.ts"
 import { WorkerConnection } from "../services/WorkerConnection.ts"
 
@@ -164,11 +165,12 @@ const make: Effect.Effect<
     return bytes > limit ? new E.MetadataTooLarge({ bytes, limit }) : undefined
   }
 
-  const refuse = (call: ServerCall, error: E.StreamError, delivery: "flush" | "now" = "flush"): void => {
+  const refuse = (call: ServerCall, error: E.StreamError, delivery: "flush" | "now" = "flush"): GrpcStatus => {
     const status = statusOf(error)
     call.end(status, delivery)
     metrics.handled(call.path, status.code)
     if (error._tag === "MetadataTooLarge") metrics.metadataRejected()
+    return status
   }
 
   const facts: AdmissionFacts = {
@@ -235,24 +237,29 @@ const make: Effect.Effect<
   /** From here on the stream counts: it has a record, whatever its end. */
   const admit = (
     call: ServerCall,
+    span: StreamSpan,
     metadata: Passed["metadata"],
     identity: StreamIdentity | undefined,
     carryOn: (stream: ProxiedStream) => Effect.Effect<void>
   ): Effect.Effect<void> => {
-    const span = tracer.start(call.metadata)
     if (span.traceparent !== undefined) metadata["traceparent"] = span.traceparent
     const tally = meter.open()
     if (identity !== undefined) tally.identity = identity
-    const stream = new ProxiedStream(call, metadata, tally, env)
+    const stream = new ProxiedStream(call, metadata, tally, span, env)
     admitting--
     streams.add(stream)
     return Effect.ensuring(carryOn(stream), finish(stream, span))
   }
 
   /** Ends a call that had not become a stream, in the step in which that is decided: what is true now is what it is told. */
-  const endUnadmitted = (call: ServerCall, error: E.StreamError): Effect.Effect<void> => {
-    refuse(call, error, error._tag === "DeadlineExceeded" || error._tag === "RequestTimeout" ? "now" : "flush")
+  const endUnadmitted = (call: ServerCall, span: StreamSpan, error: E.StreamError): Effect.Effect<void> => {
+    const status = refuse(
+      call,
+      error,
+      error._tag === "DeadlineExceeded" || error._tag === "RequestTimeout" ? "now" : "flush"
+    )
     const outcome = error._tag === "Draining" ? "refused" : outcomeOf(error)
+    span.end(undefined, { outcome, grpcStatus: status.code, status })
     metrics.streamEnded(outcome, Math.max(0, watchdog.now() - call.arrivedAt) / 1000)
     return Effect.void
   }
@@ -268,27 +275,30 @@ const make: Effect.Effect<
 
   const begin = (
     call: ServerCall,
+    span: StreamSpan,
     metadata: Passed["metadata"],
     arrival: Arrival,
     restore: <A>(effect: Effect.Effect<A>) => Effect.Effect<A>
   ): Effect.Effect<void> => {
     switch (arrival._tag) {
       case "Refused":
-        return endUnadmitted(call, arrival.error)
+        return endUnadmitted(call, span, arrival.error)
       case "Rejected":
         return Effect.sync(() => {
-          metrics.handled(call.path, arrival.status.code)
+          const { status } = arrival
+          metrics.handled(call.path, status.code)
+          span.end(undefined, { outcome: "failed", grpcStatus: status.code, status })
           metrics.streamEnded("failed", Math.max(0, watchdog.now() - call.arrivedAt) / 1000)
         })
       case "Arrived": {
         const { requests } = arrival
         const refused = refusal()
-        if (refused !== undefined) return endUnadmitted(call, refused)
+        if (refused !== undefined) return endUnadmitted(call, span, refused)
         entered()
         const admitted = (carryOn: typeof carry) =>
           Effect.flatMap(
             identify(requests, call),
-            (identity) => admit(call, metadata, identity, (stream) => restore(carryOn(stream, requests)))
+            (identity) => admit(call, span, metadata, identity, (stream) => restore(carryOn(stream, requests)))
           )
         if (!breaker.isWatchful() || connection.link() === undefined) return admitted(carry)
         return Effect.flatMap(
@@ -297,7 +307,7 @@ const make: Effect.Effect<
             if (open === undefined) return admitted(carryGuarded)
             admitting--
             left()
-            return endUnadmitted(call, open)
+            return endUnadmitted(call, span, open)
           }
         )
       }
@@ -308,12 +318,13 @@ const make: Effect.Effect<
   const predict = (call: ServerCall): Effect.Effect<void> =>
     Effect.uninterruptibleMask((restore) => {
       metrics.streamStarted()
+      const span = tracer.start(call.metadata)
       const { bytes, metadata } = pass(call.metadata)
       const refused = refusal() ?? tooLarge(call, bytes)
-      if (refused !== undefined) return endUnadmitted(call, refused)
+      if (refused !== undefined) return endUnadmitted(call, span, refused)
       return Effect.matchCauseEffect(restore(arrivals.awaitFirst(call)), {
-        onFailure: () => endUnadmitted(call, departed(call, "cancelled", watchdog.now())),
-        onSuccess: (arrival) => begin(call, metadata, arrival, restore)
+        onFailure: () => endUnadmitted(call, span, departed(call, "cancelled", watchdog.now())),
+        onSuccess: (arrival) => begin(call, span, metadata, arrival, restore)
       })
     })
 
@@ -371,18 +382,18 @@ const make: Effect.Effect<
     Effect.suspend(() => {
       const { bytes, metadata } = pass(call.metadata)
       const early = refusalOfOther(call, bytes)
-      if (early !== undefined) return Effect.sync(() => refuse(call, early))
+      if (early !== undefined) return Effect.sync(() => void refuse(call, early))
       return Effect.flatMap(arrivals.awaitFirst(call), (arrival) => {
         switch (arrival._tag) {
           case "Refused":
-            return Effect.sync(() => refuse(call, arrival.error, "now"))
+            return Effect.sync(() => void refuse(call, arrival.error, "now"))
           case "Rejected":
             return Effect.sync(() => metrics.handled(call.path, arrival.status.code))
           case "Arrived": {
             const link = connection.link()
             const late = refusalOfOther(call, bytes)
             return late !== undefined || link === undefined
-              ? Effect.sync(() => refuse(call, late ?? workerUnavailable(connection)))
+              ? Effect.sync(() => void refuse(call, late ?? workerUnavailable(connection)))
               : passOn(call, arrival.requests, link, metadata)
           }
         }
@@ -412,26 +423,6 @@ const make: Effect.Effect<
     })
   })
 })
-
-/** What an operator should see of a stream's end; ordinary ends are for debugging only. Looks when it runs. */
-const logEnd = (stream: ProxiedStream): Effect.Effect<void> =>
-  Effect.withFiber((fiber) => {
-    const end = stream.end
-    if (end === undefined) return Effect.void
-    const quiet = end.outcome === "completed" || end.outcome === "cancelled" || end.outcome === "refused"
-    // Nobody reads it: then its words are not put together either, for each stream.
-    if (quiet && LogLevel.isGreaterThan(fiber.getRef(References.MinimumLogLevel), "Debug")) return Effect.void
-    return (quiet ? Effect.logDebug("stream ended") : Effect.logInfo("stream ended")).pipe(
-      Effect.annotateLogs({
-        outcome: end.outcome,
-        grpc_status: end.grpcStatus,
-        tokens: tokensOf(stream.tally),
-        model_id: stream.tally.identity?.modelId ?? "",
-        trace_id: stream.tally.identity?.traceId ?? "",
-        record_id: stream.tally.recordId
-      })
-    )
-  })
 
 /** The path of a stream, with hold, replay, queue and circuit breaker (docs/design.md §5, §6). */
 export const layer: Layer.Layer<

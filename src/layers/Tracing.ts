@@ -68,6 +68,8 @@ const tracing = Effect.fnUntraced(function*(
       let ended = false
       return {
         traceparent: formatTraceParent({ ...start, sampled: true }),
+        traceId: start.traceId,
+        event: () => undefined,
         end: (tally, end) => {
           if (ended) return
           ended = true

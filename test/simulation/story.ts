@@ -26,7 +26,12 @@ class SpanRecorder implements StreamTracing {
   readonly ends: Array<UsageEnd> = []
 
   start() {
-    return { traceparent: undefined, end: (_tally: unknown, end: UsageEnd) => void this.ends.push(end) }
+    return {
+      traceparent: undefined,
+      traceId: undefined,
+      event: () => undefined,
+      end: (_tally: unknown, end: UsageEnd) => void this.ends.push(end)
+    }
   }
 }
 

@@ -42,7 +42,12 @@ const int = (key: string, value: number | undefined): ReadonlyArray<KeyValue> =>
  * The span of a stream that is over. Names follow OpenTelemetry's conventions for RPC and generative AI where they have
  * one; ours begin with `cy.`. No prompt, no answer and no player stands in it.
  */
-export const streamSpan = (start: SpanStart, endedAt: bigint, tally: UsageTally, end: UsageEnd): OtlpSpan => ({
+export const streamSpan = (
+  start: SpanStart,
+  endedAt: bigint,
+  tally: UsageTally | undefined,
+  end: UsageEnd
+): OtlpSpan => ({
   traceId: start.traceId,
   spanId: start.spanId,
   ...(start.parentSpanId === undefined ? {} : { parentSpanId: start.parentSpanId }),
@@ -55,16 +60,16 @@ export const streamSpan = (start: SpanStart, endedAt: bigint, tally: UsageTally,
     ...text("rpc.service", "cy.llm.AiInference"),
     ...text("rpc.method", "StreamPredict"),
     ...int("rpc.grpc.status_code", end.grpcStatus),
-    ...text("gen_ai.request.model", tally.identity?.modelId ?? ""),
-    ...int("gen_ai.usage.input_tokens", tally.promptTokens),
-    ...int("gen_ai.usage.output_tokens", tokensOf(tally)),
+    ...text("gen_ai.request.model", tally?.identity?.modelId ?? ""),
+    ...int("gen_ai.usage.input_tokens", tally?.promptTokens),
+    ...int("gen_ai.usage.output_tokens", tally === undefined ? undefined : tokensOf(tally)),
     ...text("cy.outcome", end.outcome),
-    ...text("cy.trace_id", tally.identity?.traceId ?? ""),
-    ...text("cy.record_id", tally.recordId),
-    ...int("cy.ttft_ms", tally.ttftMillis),
-    ...int("cy.held_ms", tally.heldMillis),
-    ...int("cy.replays", tally.replays),
-    ...int("cy.chunks", tally.chunks)
+    ...text("cy.trace_id", tally?.identity?.traceId ?? ""),
+    ...text("cy.record_id", tally?.recordId ?? ""),
+    ...int("cy.ttft_ms", tally?.ttftMillis),
+    ...int("cy.held_ms", tally?.heldMillis),
+    ...int("cy.replays", tally?.replays),
+    ...int("cy.chunks", tally?.chunks)
   ],
   status: end.outcome === "completed"
     ? { code: status.ok }

@@ -1,5 +1,6 @@
 import * as Status from "../../services/Status.ts"
 import * as E from "../../services/StreamError.ts"
+import type { StreamSpan } from "../../services/StreamTracer.ts"
 import type { UsageTally } from "../../services/UsageMeter.ts"
 import type { Outcome } from "../../services/UsageRecord.ts"
 import type {
@@ -48,6 +49,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   readonly tally: UsageTally
   readonly #call: ServerCall
   readonly #env: StreamEnv
+  readonly #span: StreamSpan
   readonly #metadata: Metadata
   readonly #log: RequestLog
   readonly #count: ReplyCount
@@ -87,8 +89,9 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   #admissionMillis = 0
 
   /** `metadata`: what may pass to the worker. */
-  constructor(call: ServerCall, metadata: Metadata, tally: UsageTally, env: StreamEnv) {
+  constructor(call: ServerCall, metadata: Metadata, tally: UsageTally, span: StreamSpan, env: StreamEnv) {
     this.#call = call
+    this.#span = span
     this.#env = env
     this.#metadata = metadata
     this.tally = tally
@@ -260,6 +263,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#waitingSince = now
     this.#hasWaited = true
     this.#patienceAt = now + patience
+    this.#span.event(phase)
     this.#env.watchdog.nearer(this.dueAt())
   }
 
@@ -284,6 +288,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#lastFrameAt = now
     this.#opened = false
     this.#admissionMillis = now - this.#admittedAt - this.tally.heldMillis
+    if (this.#hasWaited) this.#span.event(this.tally.replays > 0 ? "replayed" : "sent")
     const known = this.tally.frames + (this.#noticed ? 1 : 0)
     // Before the first token only: so all frames that the gateway has are without one, and come again.
     this.#rewriting = known === 0 ? undefined : new ReplayedFrames(known, this.tally.frames, this.#env.peek)
@@ -399,12 +404,8 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     if (status.code !== Status.Code.OK) this.fail(new E.WorkerStatus({ status }))
     else if (this.tally.ended || !this.#env.requireEndOfStream) this.#leave(status)
     else {
-      this.fail(
-        new E.Truncated({
-          kind: this.tally.frames === 0 ? "empty_stream" : "truncated",
-          delivered: this.delivered
-        })
-      )
+      const kind = this.tally.frames === 0 ? "empty_stream" : "truncated"
+      this.fail(new E.Truncated({ kind, delivered: this.delivered }))
     }
   }
 
