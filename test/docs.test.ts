@@ -4,7 +4,8 @@ import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join, relative } from "node:path"
 import { fileURLToPath } from "node:url"
 import { keyNamed, keyOfVariable } from "../src/internal/config/keys.ts"
-import { statusOf } from "../src/internal/wire/streamStatus.ts"
+import { refusalReasons } from "../src/internal/metrics/figures/callFigures.ts"
+import { outcomeOf, reasonOf, statusOf } from "../src/internal/wire/streamStatus.ts"
 import * as PromMetrics from "../src/layers/PromMetrics.ts"
 import { Metrics } from "../src/services/Metrics.ts"
 import { codeName } from "../src/services/Status.ts"
@@ -25,9 +26,12 @@ const found = (text: string, pattern: RegExp): ReadonlyArray<ReadonlyArray<strin
 const ends: ReadonlyArray<E.StreamError> = [
   new E.Draining({ delivered: 0 }),
   new E.TooManyStreams({ limit: 1 }),
+  new E.TooManyCalls({ kind: "own", limit: 1 }),
+  new E.RequestTimeout({ secs: 1 }),
   new E.MetadataTooLarge({ bytes: 2, limit: 1 }),
   new E.WorkerUnavailable({ cause: "disconnected", retryAfterMillis: 1 }),
   new E.WorkerUnavailable({ cause: "unhealthy", retryAfterMillis: 1 }),
+  new E.WorkerUnavailable({ cause: "reloading", retryAfterMillis: 1 }),
   new E.CircuitOpen({ retryAfterMillis: 1 }),
   new E.HoldFull({ retryAfterMillis: 1 }),
   new E.HoldTimeout({ heldMillis: 1, retryAfterMillis: 1 }),
@@ -40,6 +44,7 @@ const ends: ReadonlyArray<E.StreamError> = [
   new E.StreamIdle({ phase: "idle", idleSecs: 1, delivered: 1 }),
   new E.SlowReader({ delivered: 1 }),
   new E.FrameTooLarge({ side: "request", bytes: 2, limit: 1 }),
+  new E.MessageOverdue({ side: "request" }),
   new E.Malformed({ detail: "half a frame" })
 ]
 
@@ -176,5 +181,13 @@ describe("comments", () => {
       "// docs/design.md §7, RFC 9113 §5.1\nclass Here {}"
     assert.deepStrictEqual(danglingLinks(text, "class Here { there() {} }"), ["Gone", "Here.gone"])
     assert.deepStrictEqual(danglingDocuments("src/x.ts", text), ["docs/no.md", "design §4", "docs/design.md §99"])
+  })
+})
+
+describe("sidecar_refusals_total", () => {
+  it("has a series for each word with which the sidecar turns a call away, from the first scrape", () => {
+    const refusals = ends.filter((end) => outcomeOf(end) === "refused" || end._tag === "Draining")
+    assert.isAbove(refusals.length, 8)
+    assert.includeMembers(refusalReasons, refusals.map((end) => reasonOf(statusOf(end))))
   })
 })

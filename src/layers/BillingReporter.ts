@@ -1,9 +1,9 @@
 import { Clock, Data, Duration, Effect, Layer, Schedule } from "effect"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import { BillingSink } from "../services/BillingSink.ts"
-import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { Settlement, type UsageBatch, UsageJournal } from "../services/UsageJournal.ts"
+import { UsageMetrics } from "../services/UsageMetrics.ts"
 
 /** Records in one report (docs/design.md §7). */
 const batchLimit = 500
@@ -39,12 +39,12 @@ const patience = Schedule.min([Schedule.exponential("1 second"), Schedule.spaced
  *
  * Build it *below* what meters streams, so that the last records are in the journal before its last flush.
  */
-export const layer: Layer.Layer<never, never, UsageJournal | BillingSink | Metrics | SidecarConfig> = Layer
+export const layer: Layer.Layer<never, never, UsageJournal | BillingSink | UsageMetrics | SidecarConfig> = Layer
   .effectDiscard(Effect.gen(function*() {
     const { metering } = yield* SidecarConfig
     const journal = yield* UsageJournal
     const sink = yield* BillingSink
-    const metrics = yield* Metrics
+    const metrics = yield* UsageMetrics
     let troubled = false
     /** How long the service took for the last answer. Milliseconds. */
     let took = 0

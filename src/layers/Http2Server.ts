@@ -13,9 +13,9 @@ import { tlsDoor } from "../internal/http2/tlsDoor.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import { listen } from "../internal/wire/listen.ts"
 import { namesOf, type PeerFacts, trustOf } from "../internal/wire/trust.ts"
+import { GatewayMetrics } from "../services/GatewayMetrics.ts"
 import { type BindError, GrpcServer, SidecarRoutes } from "../services/GrpcServer.ts"
 import { MessageBudget } from "../services/MessageBudget.ts"
-import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import type { ServerCall } from "../services/Wire.ts"
 
@@ -37,136 +37,139 @@ const peerOf = (
 const endsOf = (socket: net.Socket): string =>
   `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress} ${socket.localPort}`
 
-const make: Effect.Effect<GrpcServer["Service"], BindError, SidecarConfig | SidecarRoutes | Metrics | Scope.Scope> =
-  Effect.gen(function*() {
-    const config = (yield* SidecarConfig).server
-    const { fallback, routes } = yield* SidecarRoutes
-    const metrics = yield* Metrics
-    const now = monotonicMillis(yield* Clock.Clock)
-    const track = Fiber.runIn(yield* Effect.scope)
-    const run = Effect.runForkWith(yield* Effect.context<never>())
-    const trusted = trustOf(config.control)
+const make: Effect.Effect<
+  GrpcServer["Service"],
+  BindError,
+  SidecarConfig | SidecarRoutes | GatewayMetrics | Scope.Scope
+> = Effect.gen(function*() {
+  const config = (yield* SidecarConfig).server
+  const { fallback, routes } = yield* SidecarRoutes
+  const metrics = yield* GatewayMetrics
+  const now = monotonicMillis(yield* Clock.Clock)
+  const track = Fiber.runIn(yield* Effect.scope)
+  const run = Effect.runForkWith(yield* Effect.context<never>())
+  const trusted = trustOf(config.control)
 
-    const loop = new Loop(now)
-    const settings = { maxMessageBytes: config.max_message_bytes, budget: yield* MessageBudget }
-    const report = connectionReport(metrics, run, now)
-    const idle = yield* Latch.make(true)
-    let accepting = true
-    const gate = new Gate(
-      {
-        maxConnections: yield* descriptorLimit(config.max_connections),
-        maxPerAddress: config.max_connections_per_address
-      },
-      (limit, address) => report.limit(limit, address)
-    )
-    /** Sockets from their accept to their end. */
-    const sockets = new Set<net.Socket>()
-    const connections = new Map<GatewayConnection, Visitor | undefined>()
-    /** Who is in a TLS handshake, by the two ends of the connection. */
-    const shaking = new Map<string, Visitor>()
+  const loop = new Loop(now)
+  const settings = { maxMessageBytes: config.max_message_bytes, budget: yield* MessageBudget }
+  const report = connectionReport(metrics, run, now)
+  const idle = yield* Latch.make(true)
+  let accepting = true
+  const gate = new Gate(
+    {
+      maxConnections: yield* descriptorLimit(config.max_connections),
+      maxPerAddress: config.max_connections_per_address
+    },
+    (limit, address) => report.limit(limit, address)
+  )
+  /** Sockets from their accept to their end. */
+  const sockets = new Set<net.Socket>()
+  const connections = new Map<GatewayConnection, Visitor | undefined>()
+  /** Who is in a TLS handshake, by the two ends of the connection. */
+  const shaking = new Map<string, Visitor>()
 
-    const front: Front = {
-      loop,
-      report,
-      slowReaderMillis: config.slow_reader_timeout_secs * 1000,
-      resetsPerSecond: config.max_resets_per_sec,
-      onCall: (stream, block, arrivedAt, peer) => {
-        const head = admitRequest(stream, block, arrivedAt, peer)
-        if (head === undefined) return
-        const call = new Http2ServerCall(stream, head, settings)
-        if (head.refusal !== undefined) return call.end(head.refusal)
-        const fiber = track(run((routes.get(call.path) ?? fallback)(call)))
-        if (fiber.pollUnsafe() === undefined) call.onLeave(() => fiber.interruptUnsafe())
-      },
-      onBusy: (connection, busy) => {
-        const visitor = connections.get(connection)
-        if (visitor !== undefined) gate.busy(visitor, busy)
-      },
-      onDone: (connection) => {
-        if (connections.delete(connection) && connections.size === 0) idle.openUnsafe()
+  const front: Front = {
+    loop,
+    report,
+    slowReaderMillis: config.slow_reader_timeout_secs * 1000,
+    resetsPerSecond: config.max_resets_per_sec,
+    onCall: (stream, block, arrivedAt, peer) => {
+      const head = admitRequest(stream, block, arrivedAt, peer)
+      if (head === undefined) return
+      const call = new Http2ServerCall(stream, head, settings)
+      if (head.refusal !== undefined) return call.end(head.refusal)
+      const fiber = track(run((routes.get(call.path) ?? fallback)(call)))
+      if (fiber.pollUnsafe() === undefined) call.onLeave(() => fiber.interruptUnsafe())
+    },
+    onBusy: (connection, busy) => {
+      const visitor = connections.get(connection)
+      if (visitor !== undefined) gate.busy(visitor, busy)
+    },
+    onDone: (connection) => {
+      if (connections.delete(connection) && connections.size === 0) idle.openUnsafe()
+    }
+  }
+
+  const serve = (
+    socket: net.Socket,
+    kind: "unix" | "tcp",
+    visitor: Visitor | undefined,
+    encrypted: boolean
+  ): GatewayConnection => {
+    idle.closeUnsafe()
+    const connection = new GatewayConnection(front, socket, peerOf(socket, kind, trusted), encrypted)
+    connections.set(connection, visitor)
+    if (!accepting) connection.driver.connection.drain()
+    return connection
+  }
+
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      for (const { driver } of connections.keys()) {
+        driver.connection.abort(ErrorCode.NO_ERROR, "shutting down")
+        driver.flush()
+        driver.destroy()
       }
-    }
-
-    const serve = (
-      socket: net.Socket,
-      kind: "unix" | "tcp",
-      visitor: Visitor | undefined,
-      encrypted: boolean
-    ): GatewayConnection => {
-      idle.closeUnsafe()
-      const connection = new GatewayConnection(front, socket, peerOf(socket, kind, trusted), encrypted)
-      connections.set(connection, visitor)
-      if (!accepting) connection.driver.connection.drain()
-      return connection
-    }
-
-    yield* Effect.addFinalizer(() =>
-      Effect.sync(() => {
-        for (const { driver } of connections.keys()) {
-          driver.connection.abort(ErrorCode.NO_ERROR, "shutting down")
-          driver.flush()
-          driver.destroy()
-        }
-        for (const socket of sockets) socket.destroy()
-      })
-    )
-
-    const addresses = typeof config.bind_addr === "string" ? [config.bind_addr] : config.bind_addr
-    const listeners = yield* Effect.forEach(addresses, (address) =>
-      Effect.gen(function*() {
-        const kind = address.startsWith("unix:") ? "unix" : "tcp"
-        const secure = yield* tlsDoor(config, {
-          onSecure: (socket) => {
-            const visitor = shaking.get(endsOf(socket))
-            const connection = serve(socket, kind, visitor, true)
-            if (visitor !== undefined) visitor.dismiss = () => connection.dismiss()
-          },
-          onFault: (fault, socket, detail) => report.closed(fault, socket.remoteAddress ?? kind, detail, true)
-        })
-        return yield* listen(address, config, (socket) => {
-          socket.on("error", () =>
-            socket.destroy())
-          const from = kind === "unix" ? undefined : socket.remoteAddress
-          if (!accepting || !gate.admits(from)) {
-            return void socket.destroy()
-          }
-          const ends = endsOf(socket)
-          const visitor = new Visitor(from, () =>
-            socket.destroy())
-          gate.enter(visitor)
-          sockets.add(socket)
-          if (kind === "unix") gate.busy(visitor, true)
-          else if (secure !== undefined) shaking.set(ends, visitor)
-          metrics.gatewayConnections(gate.size)
-          socket.once("close", () => {
-            sockets.delete(socket)
-            shaking.delete(ends)
-            gate.left(visitor)
-            metrics.gatewayConnections(gate.size)
-          })
-          if (secure !== undefined) return secure(socket)
-          const connection = serve(socket, kind, kind === "unix" ? undefined : visitor, false)
-          visitor.dismiss = () => connection.dismiss()
-        }, (error) =>
-          report.limit(error.code === "EMFILE" || error.code === "ENFILE" ? "descriptors" : "accept", undefined))
-      }))
-    for (const { address } of listeners) {
-      yield* Effect.logInfo("gRPC server listening").pipe(Effect.annotateLogs({ address }))
-    }
-
-    return GrpcServer.of({
-      addresses: listeners.map((listener) => listener.address),
-      stopAccepting: Effect.sync(() => {
-        accepting = false
-        for (const { server } of listeners) server.close()
-        for (const { driver } of connections.keys()) driver.connection.drain()
-      }),
-      awaitIdle: idle.await
+      for (const socket of sockets) socket.destroy()
     })
+  )
+
+  const addresses = typeof config.bind_addr === "string" ? [config.bind_addr] : config.bind_addr
+  const listeners = yield* Effect.forEach(addresses, (address) =>
+    Effect.gen(function*() {
+      const kind = address.startsWith("unix:") ? "unix" : "tcp"
+      const secure = yield* tlsDoor(config, {
+        onSecure: (socket) => {
+          const visitor = shaking.get(endsOf(socket))
+          const connection = serve(socket, kind, visitor, true)
+          if (visitor !== undefined) visitor.dismiss = () => connection.dismiss()
+        },
+        onFault: (fault, socket, detail) => report.closed(fault, socket.remoteAddress ?? kind, detail, true)
+      })
+      return yield* listen(address, config, (socket) => {
+        socket.on("error", () =>
+          socket.destroy())
+        const from = kind === "unix" ? undefined : socket.remoteAddress
+        if (!accepting || !gate.admits(from)) {
+          return void socket.destroy()
+        }
+        const ends = endsOf(socket)
+        const visitor = new Visitor(from, () =>
+          socket.destroy())
+        gate.enter(visitor)
+        sockets.add(socket)
+        if (kind === "unix") gate.busy(visitor, true)
+        else if (secure !== undefined) shaking.set(ends, visitor)
+        metrics.gatewayConnections(gate.size)
+        socket.once("close", () => {
+          sockets.delete(socket)
+          shaking.delete(ends)
+          gate.left(visitor)
+          metrics.gatewayConnections(gate.size)
+        })
+        if (secure !== undefined) return secure(socket)
+        const connection = serve(socket, kind, kind === "unix" ? undefined : visitor, false)
+        visitor.dismiss = () => connection.dismiss()
+      }, (error) =>
+        report.limit(error.code === "EMFILE" || error.code === "ENFILE" ? "descriptors" : "accept", undefined))
+    }))
+  for (const { address } of listeners) {
+    yield* Effect.logInfo("gRPC server listening").pipe(Effect.annotateLogs({ address }))
+  }
+
+  return GrpcServer.of({
+    addresses: listeners.map((listener) => listener.address),
+    stopAccepting: Effect.sync(() => {
+      accepting = false
+      for (const { server } of listeners) server.close()
+      for (const { driver } of connections.keys()) driver.connection.drain()
+    }),
+    awaitIdle: idle.await
   })
+})
 
 /** The front on our own HTTP/2: TCP and Unix sockets, plain or TLS. */
-export const layer: Layer.Layer<GrpcServer, BindError, SidecarConfig | SidecarRoutes | Metrics> = Layer.effect(
+export const layer: Layer.Layer<GrpcServer, BindError, SidecarConfig | SidecarRoutes | GatewayMetrics> = Layer.effect(
   GrpcServer,
   make
 )

@@ -5,6 +5,7 @@ import { closedRecord, Tally } from "../internal/usage/tally.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { UsageJournal } from "../services/UsageJournal.ts"
 import { mostTokens, tokensOf, UsageMeter, type UsageTally } from "../services/UsageMeter.ts"
+import { UsageMetrics } from "../services/UsageMetrics.ts"
 
 /** How often counts go to the journal: 250 ms later they are there, with the 10 ms that a commit waits for company. */
 const checkpointMillis = 240
@@ -19,11 +20,11 @@ const isSuspect = (tally: UsageTally): boolean =>
   (tally.largeChunks > 0 && tally.workerTokens === undefined)
 
 /** Meters streams into the {@link UsageJournal}: opening and counting are plain field writes, never a wait. */
-export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Layer.effect(
+export const layer: Layer.Layer<UsageMeter, never, UsageJournal | UsageMetrics | Metrics> = Layer.effect(
   UsageMeter,
   Effect.gen(function*() {
     const journal = yield* UsageJournal
-    const metrics = yield* Metrics
+    const metrics = yield* UsageMetrics
     const clock = yield* Clock.Clock
     const random = yield* Random.Random
     const recordId = makeRecordIds(() => random.nextDoubleUnsafe())
@@ -91,7 +92,7 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | Metrics> = Lay
         return Effect.asVoid(Fiber.await(fiber))
       })
     })
-    yield* metrics.beforeReading(shared)
+    yield* (yield* Metrics).beforeReading(shared)
     yield* shared.pipe(
       Effect.andThen(Effect.sleep(balanceInterval)),
       Effect.forever,

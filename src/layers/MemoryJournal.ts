@@ -4,19 +4,19 @@ import { makeLedger } from "../internal/usage/ledger.ts"
 import { makeMemoryStore } from "../internal/usage/memoryStore.ts"
 import { makeRecordIds } from "../internal/usage/recordId.ts"
 import { isBilled } from "../services/BillingSink.ts"
-import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { UsageJournal } from "../services/UsageJournal.ts"
+import { UsageMetrics } from "../services/UsageMetrics.ts"
 
 /**
  * A journal that lives as long as its process: simulations, tests, and embedders without a disk. The same policy as the
  * file's; `sidecar usage` does not see it.
  */
-export const layer: Layer.Layer<UsageJournal, never, SidecarConfig | Metrics> = Layer.effect(
+export const layer: Layer.Layer<UsageJournal, never, SidecarConfig | UsageMetrics> = Layer.effect(
   UsageJournal,
   Effect.gen(function*() {
     const { metering } = yield* SidecarConfig
-    const metrics = yield* Metrics
+    const metrics = yield* UsageMetrics
     const clock = yield* Clock.Clock
     const random = yield* Random.Random
     const now = () => clock.currentTimeMillisUnsafe()

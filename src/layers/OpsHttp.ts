@@ -14,6 +14,7 @@ import { parseWorkerAddress } from "../services/Address.ts"
 import { isBilled } from "../services/BillingSink.ts"
 import { BindError } from "../services/GrpcServer.ts"
 import { InferenceProxy } from "../services/InferenceProxy.ts"
+import { LimitMetrics } from "../services/LimitMetrics.ts"
 import { MetricReadings } from "../services/MetricReadings.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { OpsHttp } from "../services/OpsHttp.ts"
@@ -28,7 +29,7 @@ import { WorkerConnection } from "../services/WorkerConnection.ts"
 export const layer: Layer.Layer<
   OpsHttp,
   BindError,
-  SidecarConfig | Metrics | WorkerConnection | InferenceProxy
+  SidecarConfig | Metrics | LimitMetrics | WorkerConnection | InferenceProxy
 > = Layer.effect(
   OpsHttp,
   Effect.gen(function*() {
@@ -148,7 +149,7 @@ const makePages = Effect.fnUntraced(function*(
 const listen = Effect.fnUntraced(function*(
   settings: Settings,
   pages: OpsPages
-): Effect.fn.Return<OpsHttp["Service"], BindError, Metrics | Scope.Scope> {
+): Effect.fn.Return<OpsHttp["Service"], BindError, LimitMetrics | Scope.Scope> {
   const { metrics_host: host, metrics_max_connections: maxConnections, metrics_port: port } = settings.observability
   const onLimit = yield* makeOnLimit(maxConnections)
   const bound = yield* serve(pages, { host, port, maxConnections, onLimit }).pipe(
@@ -175,8 +176,8 @@ const limitWords = (limit: OpsLimit, maxConnections: number): string =>
 
 const makeOnLimit = Effect.fnUntraced(function*(
   maxConnections: number
-): Effect.fn.Return<(limit: OpsLimit, peer: string) => void, never, Metrics | Scope.Scope> {
-  const metrics = yield* Metrics
+): Effect.fn.Return<(limit: OpsLimit, peer: string) => void, never, LimitMetrics | Scope.Scope> {
+  const metrics = yield* LimitMetrics
   const now = monotonicMillis(yield* Clock.Clock)
   const track = Fiber.runIn(yield* Effect.scope)
   const run = Effect.runForkWith(yield* Effect.context<never>())

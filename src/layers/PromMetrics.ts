@@ -1,26 +1,43 @@
 import { Clock, Context, Effect, Layer } from "effect"
+import * as CallFigures from "../internal/metrics/figures/callFigures.ts"
+import * as GatewayFigures from "../internal/metrics/figures/gatewayFigures.ts"
+import * as LimitFigures from "../internal/metrics/figures/limitFigures.ts"
+import * as StreamFigures from "../internal/metrics/figures/streamFigures.ts"
+import * as UsageFigures from "../internal/metrics/figures/usageFigures.ts"
+import * as WorkerFigures from "../internal/metrics/figures/workerFigures.ts"
 import * as Histogram from "../internal/metrics/histogram.ts"
 import { gauge, type MetricFamily } from "../internal/metrics/metricFamily.ts"
-import * as Figures from "../internal/metrics/metricFigures.ts"
 import * as NodeFigures from "../internal/metrics/nodeFamilies.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import { version } from "../internal/version.ts"
+import { CallMetrics } from "../services/CallMetrics.ts"
+import { GatewayMetrics } from "../services/GatewayMetrics.ts"
+import { LimitMetrics } from "../services/LimitMetrics.ts"
 import { MetricReadings, type Reading } from "../services/MetricReadings.ts"
-import { Metrics } from "../services/Metrics.ts"
+import { Metrics, type Recorders } from "../services/Metrics.ts"
+import { StreamMetrics } from "../services/StreamMetrics.ts"
+import { UsageMetrics } from "../services/UsageMetrics.ts"
+import { WorkerMetrics } from "../services/WorkerMetrics.ts"
 
 /** A reader waits no longer than this for figures that come from elsewhere (a disk that hangs). */
 const freshnessLimit = "100 millis"
 
 /**
- * `Metrics` written in the Prometheus text format by prom-client, on a registry of its own: two sidecars fit into one
+ * Figures written in the Prometheus text format by prom-client, on a registry of its own: two sidecars fit into one
  * process. Recording never touches prom-client: it is loaded, and its objects are filled, when somebody scrapes.
  */
-export const layer: Layer.Layer<Metrics | MetricReadings> = Layer.effectContext(Effect.gen(function*() {
+export const layer: Layer.Layer<Metrics | MetricReadings | Recorders> = Layer.effectContext(Effect.gen(function*() {
   const node = yield* Effect.acquireRelease(
     Effect.sync(NodeFigures.open),
     (figures) => Effect.sync(figures.close)
   )
-  const { families, recorder } = Figures.make(monotonicMillis(yield* Clock.Clock))
+  const streams = StreamFigures.make(monotonicMillis(yield* Clock.Clock))
+  const calls = CallFigures.make()
+  const worker = WorkerFigures.make()
+  const usage = UsageFigures.make()
+  const gateways = GatewayFigures.make()
+  const limits = LimitFigures.make()
+  const families = [streams, calls, worker, usage, gateways, limits].flatMap((one) => one.families)
   const registry = yield* Effect.cached(Effect.uninterruptible(Effect.promise(async () => {
     const { registryOf } = await import("../internal/metrics/promRegistry.ts")
     return registryOf([...families, buildInfo, ...node.families])
@@ -31,7 +48,6 @@ export const layer: Layer.Layer<Metrics | MetricReadings> = Layer.effectContext(
     Effect.asVoid
   )
   const metrics = Metrics.of({
-    ...recorder,
     beforeReading: (refresh) =>
       Effect.asVoid(Effect.acquireRelease(
         Effect.sync(() => refreshers.add(refresh)),
@@ -55,7 +71,15 @@ export const layer: Layer.Layer<Metrics | MetricReadings> = Layer.effectContext(
       return family === undefined || family.type === "histogram" ? [] : family.read()
     }
   })
-  return Context.make(Metrics, metrics).pipe(Context.add(MetricReadings, readings))
+  return Context.make(Metrics, metrics).pipe(
+    Context.add(MetricReadings, readings),
+    Context.add(StreamMetrics, streams.recorder),
+    Context.add(CallMetrics, calls.recorder),
+    Context.add(WorkerMetrics, worker.recorder),
+    Context.add(UsageMetrics, usage.recorder),
+    Context.add(GatewayMetrics, gateways.recorder),
+    Context.add(LimitMetrics, limits.recorder)
+  )
 }))
 
 const buildInfo: MetricFamily = {

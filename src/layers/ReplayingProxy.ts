@@ -18,22 +18,24 @@ import { ProxiedStream } from "../internal/stream/proxiedStream.ts"
 import { RequestBytes } from "../internal/stream/requestBytes.ts"
 import { peekRequest } from "../internal/stream/requestIdentity.ts"
 import type { Opening, StreamEnv } from "../internal/stream/streamEnv.ts"
+import { unadmitted } from "../internal/stream/unadmitted.ts"
 import { WaitingRoom } from "../internal/stream/waitingRoom.ts"
 import * as Watchdog from "../internal/stream/watchdog.ts"
 import { workerUnavailable } from "../internal/stream/workerUnavailable.ts"
 import { makeDecompress } from "../internal/wire/decompress.ts"
 import { inflater } from "../internal/wire/inflate.ts"
 import { pass, type Passed } from "../internal/wire/metadata.ts"
-import { outcomeOf, statusOf } from "../internal/wire/streamStatus.ts"
+import { statusOf } from "../internal/wire/streamStatus.ts"
+import { CallMetrics } from "../services/CallMetrics.ts"
 import { InferenceProxy } from "../services/InferenceProxy.ts"
 import { Limits } from "../services/Limits.ts"
-import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import * as E from "../services/StreamError.ts"
+import { StreamMetrics } from "../services/StreamMetrics.ts"
 import { type StreamSpan, StreamTracer } from "../services/StreamTracer.ts"
 import { UsageMeter } from "../services/UsageMeter.ts"
 import type { StreamIdentity } from "../services/UsageRecord.ts"
-import type { ServerCall, Status as GrpcStatus } from "../services/Wire.ts"
+import type { ServerCall } from "../services/Wire.ts"
 import type { WorkerLink } from "../services/WorkerChannel.ts"
 import { WorkerConnection } from "../services/WorkerConnection.ts"
 
@@ -41,16 +43,20 @@ import { WorkerConnection } from "../services/WorkerConnection.ts"
 const ORDINARY_PATH_LENGTH = 256
 /** A compressed request is opened for its identity alone, off the event loop; one that is larger stays anonymous. */
 const IDENTITY_LIMITS = { inBytes: 1024 * 1024, outBytes: 4 * 1024 * 1024, atOnce: 2 }
+/** What the path of a stream stands on. */
+type Needs = SidecarConfig | WorkerConnection | UsageMeter | StreamMetrics | CallMetrics
+
 const make: Effect.Effect<
   InferenceProxy["Service"],
   never,
-  SidecarConfig | WorkerConnection | UsageMeter | Metrics | CircuitBreaker.CircuitBreakerStore | Scope.Scope
+  Needs | CircuitBreaker.CircuitBreakerStore | Scope.Scope
 > = Effect.gen(function*() {
   const config = yield* SidecarConfig
   const connection = yield* WorkerConnection
   const meter = yield* UsageMeter
   const tracer = yield* StreamTracer
-  const metrics = yield* Metrics
+  const metrics = yield* StreamMetrics
+  const calls = yield* CallMetrics
   const limits = yield* Limits
   const watchdog = yield* Watchdog.make
   const breaker = yield* OpeningBreaker.make(
@@ -86,6 +92,7 @@ const make: Effect.Effect<
     places,
     connection,
     metrics,
+    calls,
     peek: {
       noticePrefixes: config.metering.notice_prefixes.map((prefix) => new TextEncoder().encode(prefix)),
       inflate: inflater({
@@ -126,7 +133,7 @@ const make: Effect.Effect<
     patienceMillis: config.server.first_message_timeout_secs * 1000,
     watchdog,
     limits,
-    onSize: (size) => metrics.openCalls("silent", size)
+    onSize: (size) => calls.openCalls("silent", size)
   })
   const decompress = makeDecompress(IDENTITY_LIMITS)
   const streams = new Set<ProxiedStream>()
@@ -165,13 +172,7 @@ const make: Effect.Effect<
     return bytes > limit ? new E.MetadataTooLarge({ bytes, limit }) : undefined
   }
 
-  const refuse = (call: ServerCall, error: E.StreamError, delivery: "flush" | "now" = "flush"): GrpcStatus => {
-    const status = statusOf(error)
-    call.end(status, delivery)
-    metrics.handled(call.path, status.code)
-    if (error._tag === "MetadataTooLarge") metrics.metadataRejected()
-    return status
-  }
+  const { endRejected, endStream, refuse, rejected } = unadmitted(calls, metrics, watchdog.now)
 
   const facts: AdmissionFacts = {
     connection,
@@ -253,14 +254,7 @@ const make: Effect.Effect<
 
   /** Ends a call that had not become a stream, in the step in which that is decided: what is true now is what it is told. */
   const endUnadmitted = (call: ServerCall, span: StreamSpan, error: E.StreamError): Effect.Effect<void> => {
-    const status = refuse(
-      call,
-      error,
-      error._tag === "DeadlineExceeded" || error._tag === "RequestTimeout" ? "now" : "flush"
-    )
-    const outcome = error._tag === "Draining" ? "refused" : outcomeOf(error)
-    span.end(undefined, { outcome, grpcStatus: status.code, status })
-    metrics.streamEnded(outcome, Math.max(0, watchdog.now() - call.arrivedAt) / 1000)
+    span.end(undefined, endStream(call, error))
     return Effect.void
   }
 
@@ -285,10 +279,7 @@ const make: Effect.Effect<
         return endUnadmitted(call, span, arrival.error)
       case "Rejected":
         return Effect.sync(() => {
-          const { status } = arrival
-          metrics.handled(call.path, status.code)
-          span.end(undefined, { outcome: "failed", grpcStatus: status.code, status })
-          metrics.streamEnded("failed", Math.max(0, watchdog.now() - call.arrivedAt) / 1000)
+          span.end(undefined, endRejected(call, arrival.status))
         })
       case "Arrived": {
         const { requests } = arrival
@@ -328,7 +319,7 @@ const make: Effect.Effect<
       })
     })
 
-  const setOthers = (): void => metrics.openCalls("carried", others.size)
+  const setOthers = (): void => calls.openCalls("carried", others.size)
 
   /** As many calls of other methods as streams. */
   const tooManyOthers = (): E.TooManyStreams | undefined => {
@@ -361,7 +352,7 @@ const make: Effect.Effect<
       const carried: PassthroughCall = new PassthroughCall(call, passthroughLimits, watchdog, (status) => {
         others.delete(carried)
         setOthers()
-        metrics.handled(call.path, status.code)
+        calls.handled(call.path, status.code)
         left()
         resume(Effect.void)
       })
@@ -388,7 +379,7 @@ const make: Effect.Effect<
           case "Refused":
             return Effect.sync(() => void refuse(call, arrival.error, "now"))
           case "Rejected":
-            return Effect.sync(() => metrics.handled(call.path, arrival.status.code))
+            return Effect.sync(() => rejected(call, arrival.status))
           case "Arrived": {
             const link = connection.link()
             const late = refusalOfOther(call, bytes)
@@ -425,8 +416,6 @@ const make: Effect.Effect<
 })
 
 /** The path of a stream, with hold, replay, queue and circuit breaker (docs/design.md §5, §6). */
-export const layer: Layer.Layer<
-  InferenceProxy,
-  never,
-  SidecarConfig | WorkerConnection | UsageMeter | Metrics
-> = Layer.effect(InferenceProxy, make).pipe(Layer.provide(CircuitBreaker.layerStoreMemory()))
+export const layer: Layer.Layer<InferenceProxy, never, Needs> = Layer.effect(InferenceProxy, make).pipe(
+  Layer.provide(CircuitBreaker.layerStoreMemory())
+)

@@ -1,16 +1,18 @@
 import { Effect, Layer, Option, Stream } from "effect"
 import { type OwnParts, voidSettings } from "../internal/config/voidSettings.ts"
 import { BillingSink, isBilled } from "../services/BillingSink.ts"
+import type { GatewayMetrics } from "../services/GatewayMetrics.ts"
 import type { BindError, GrpcServer, SidecarRoutes as SidecarRoutesService } from "../services/GrpcServer.ts"
 import type { InferenceProxy } from "../services/InferenceProxy.ts"
 import type { LlmClient } from "../services/LlmClient.ts"
 import type { MetricReadings } from "../services/MetricReadings.ts"
-import type { Metrics } from "../services/Metrics.ts"
+import type { Metrics, Recorders } from "../services/Metrics.ts"
 import type { OpsHttp as OpsHttpService } from "../services/OpsHttp.ts"
 import { type ConfigError, type PartialSettings, SidecarConfig } from "../services/SidecarConfig.ts"
 import { type SidecarEvent, SidecarEvents } from "../services/SidecarEvents.ts"
 import type { JournalError, UsageJournal } from "../services/UsageJournal.ts"
 import type { UsageMeter } from "../services/UsageMeter.ts"
+import type { UsageMetrics } from "../services/UsageMetrics.ts"
 import { WorkerChannel } from "../services/WorkerChannel.ts"
 import type { WorkerConnection } from "../services/WorkerConnection.ts"
 import * as BoundedEvents from "./BoundedEvents.ts"
@@ -43,10 +45,11 @@ export type Core =
   | UsageMeter
   | UsageJournal
   | Metrics
+  | Recorders
   | MetricReadings
 
 /** What stands on a journal: the path of a stream and all that it needs but the wire. */
-const layerOver = <E>(journal: Layer.Layer<UsageJournal, E, SidecarConfig | Metrics>) =>
+const layerOver = <E>(journal: Layer.Layer<UsageJournal, E, SidecarConfig | UsageMetrics>) =>
   // A model in process: on top, since it calls what gateways call.
   InProcessClient.layer.pipe(
     Layer.provide(SidecarRoutes.layer),
@@ -81,13 +84,15 @@ export const layerCore: Layer.Layer<Core, never, WorkerChannel | SidecarConfig> 
 export type Wire = "http2" | "grpc-js"
 
 /** The application's own sink, or the billing service; where nobody bills, neither a reporter nor an HTTP client. */
-const billing: Layer.Layer<never, never, UsageJournal | Metrics | SidecarConfig> = Layer.unwrap(Effect.gen(function*() {
-  if (!(yield* isBilled)) return Layer.empty
-  const { layer } = yield* Effect.promise(() => import("./BillingReporter.ts"))
-  const own = yield* Effect.serviceOption(BillingSink)
-  if (Option.isSome(own)) return Layer.provide(layer, Layer.succeed(BillingSink, own.value))
-  return Layer.provide(layer, (yield* Effect.promise(() => import("./HttpBillingSink.ts"))).layer)
-}))
+const billing: Layer.Layer<never, never, UsageJournal | UsageMetrics | SidecarConfig> = Layer.unwrap(
+  Effect.gen(function*() {
+    if (!(yield* isBilled)) return Layer.empty
+    const { layer } = yield* Effect.promise(() => import("./BillingReporter.ts"))
+    const own = yield* Effect.serviceOption(BillingSink)
+    if (Option.isSome(own)) return Layer.provide(layer, Layer.succeed(BillingSink, own.value))
+    return Layer.provide(layer, (yield* Effect.promise(() => import("./HttpBillingSink.ts"))).layer)
+  })
+)
 
 /** Without a collector there is no HTTP client either. */
 const tracing = Layer.unwrap(Effect.gen(function*() {
@@ -132,7 +137,7 @@ const tellVoid = (own: Pick<OwnParts, "journal" | "noGateways" | "noOps">) =>
 const below = <A, E, R, EJ>(
   front: Layer.Layer<A, E, R>,
   channel: Layer.Layer<WorkerChannel, never, SidecarConfig>,
-  journal: Layer.Layer<UsageJournal, EJ, SidecarConfig | Metrics>
+  journal: Layer.Layer<UsageJournal, EJ, SidecarConfig | UsageMetrics>
 ) =>
   front.pipe(
     // Records leave the journal for the billing service once the last stream has been counted.
@@ -145,7 +150,7 @@ const below = <A, E, R, EJ>(
   )
 
 /** What gateways call. The drain stands above everything that a running stream needs, so that it closes first. */
-const gateways = (server: Layer.Layer<GrpcServer, BindError, Metrics | SidecarConfig | SidecarRoutesService>) =>
+const gateways = (server: Layer.Layer<GrpcServer, BindError, GatewayMetrics | SidecarConfig | SidecarRoutesService>) =>
   Drain.layer.pipe(Layer.provideMerge(server), Layer.provide(SidecarRoutes.layer))
 
 /** A graph of its own, whatever else is built beside it: two sidecars are two. */
@@ -182,7 +187,7 @@ export interface Options<EJ = never> {
   /** Some settings, the rest are the defaults; or a layer: `TomlConfig.layer` for file and environment. */
   readonly settings?: PartialSettings | SettingsLayer | undefined
   /** Where usage records wait: `"file"` (`[metering] journal_path`, the default), `"memory"`, or a journal of one's own. */
-  readonly journal?: "file" | "memory" | Layer.Layer<UsageJournal, EJ, SidecarConfig | Metrics> | undefined
+  readonly journal?: "file" | "memory" | Layer.Layer<UsageJournal, EJ, SidecarConfig | UsageMetrics> | undefined
   /** What is listened on. Default: nothing. */
   readonly ports?: { readonly gateways?: boolean | undefined; readonly ops?: boolean | undefined } | undefined
 }
@@ -215,7 +220,7 @@ export function make<EJ>(
   { journal = "file", ports = {}, settings = {} }: Options<EJ> = {}
 ): Layer.Layer<Core, MakeError | EJ> | Layer.Layer<Core | GrpcServer | OpsHttpService, MakeError | EJ> {
   const config = isLayer(settings) ? settings : TomlConfig.layerFrom(settings)
-  const chosen: Layer.Layer<UsageJournal, EJ | JournalError, SidecarConfig | Metrics> = journal === "file"
+  const chosen: Layer.Layer<UsageJournal, EJ | JournalError, SidecarConfig | UsageMetrics> = journal === "file"
     ? SqliteJournal.layer
     : journal === "memory"
     ? MemoryJournal.layer
@@ -223,7 +228,7 @@ export function make<EJ>(
   const own = { journal: journal !== "file", noGateways: ports.gateways !== true, noOps: ports.ops !== true }
   const around = <A, E, R>(
     front: (
-      server: Layer.Layer<GrpcServer, BindError, Metrics | SidecarConfig | SidecarRoutesService>
+      server: Layer.Layer<GrpcServer, BindError, GatewayMetrics | SidecarConfig | SidecarRoutesService>
     ) => Layer.Layer<A, E, R>
   ) =>
     separate(

@@ -8,6 +8,7 @@ import { REFLECTION_SERVICES, reflectionRoutes } from "../internal/handlers/refl
 import type { UnaryOptions } from "../internal/handlers/unary.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import { makeDecompress } from "../internal/wire/decompress.ts"
+import { CallMetrics } from "../services/CallMetrics.ts"
 import { type CallHandler, SidecarRoutes } from "../services/GrpcServer.ts"
 import { InferenceProxy } from "../services/InferenceProxy.ts"
 import { Limits } from "../services/Limits.ts"
@@ -26,42 +27,46 @@ const OPENED_AT_ONCE = 2
  * gRPC's own health and reflection are hosted, and whatever else there is goes to the worker as bytes, so that a newer
  * worker needs no newer sidecar.
  */
-export const layer: Layer.Layer<SidecarRoutes, never, InferenceProxy | Metrics | SidecarConfig | WorkerConnection> =
-  Layer.effect(
-    SidecarRoutes,
-    Effect.gen(function*() {
-      const config = yield* SidecarConfig
-      const connection = yield* WorkerConnection
-      const metrics = yield* Metrics
-      const proxy = yield* InferenceProxy
-      const startedAt = monotonicMillis(yield* Clock.Clock)()
+export const layer: Layer.Layer<
+  SidecarRoutes,
+  never,
+  InferenceProxy | Metrics | CallMetrics | SidecarConfig | WorkerConnection
+> = Layer.effect(
+  SidecarRoutes,
+  Effect.gen(function*() {
+    const config = yield* SidecarConfig
+    const connection = yield* WorkerConnection
+    const metrics = yield* Metrics
+    const calls = yield* CallMetrics
+    const proxy = yield* InferenceProxy
+    const startedAt = monotonicMillis(yield* Clock.Clock)()
 
-      const maxMessageBytes = Math.min(OWN_REQUEST_BYTES, config.server.max_message_bytes)
-      const own: UnaryOptions = {
-        maxMessageBytes,
-        decompress: makeDecompress({
-          inBytes: Math.min(OWN_COMPRESSED_BYTES, maxMessageBytes),
-          outBytes: maxMessageBytes,
-          atOnce: OPENED_AT_ONCE
-        }),
-        calls: OwnCalls.make({
-          limit: config.server.max_own_calls,
-          requestMillis: config.server.first_message_timeout_secs * 1000,
-          readerMillis: config.server.slow_reader_timeout_secs * 1000,
-          limits: yield* Limits,
-          onSize: (size) => metrics.openCalls("own", size)
-        }),
-        handled: metrics.handled
-      }
-      const checkTimeoutMillis = config.health.check_timeout_secs * 1000
-      const services = [AI_INFERENCE, AI_TRAINING, GRPC_HEALTH, ...REFLECTION_SERVICES]
-      const routes = new Map<string, CallHandler>([
-        [`/${AI_INFERENCE}/StreamPredict`, proxy.predict],
-        [`/${AI_INFERENCE}/Control`, controlHandler({ ...own, config, connection, metrics, proxy, startedAt })],
-        [`/${AI_INFERENCE}/Health`, healthHandler({ ...own, checkTimeoutMillis, connection, metrics, proxy })],
-        ...grpcHealthRoutes({ ...own, services, proxy }),
-        ...(yield* reflectionRoutes(own))
-      ])
-      return { routes, fallback: proxy.passthrough }
-    })
-  )
+    const maxMessageBytes = Math.min(OWN_REQUEST_BYTES, config.server.max_message_bytes)
+    const own: UnaryOptions = {
+      maxMessageBytes,
+      decompress: makeDecompress({
+        inBytes: Math.min(OWN_COMPRESSED_BYTES, maxMessageBytes),
+        outBytes: maxMessageBytes,
+        atOnce: OPENED_AT_ONCE
+      }),
+      calls: OwnCalls.make({
+        limit: config.server.max_own_calls,
+        requestMillis: config.server.first_message_timeout_secs * 1000,
+        readerMillis: config.server.slow_reader_timeout_secs * 1000,
+        limits: yield* Limits,
+        onSize: (size) => calls.openCalls("own", size)
+      }),
+      handled: calls.handled
+    }
+    const checkTimeoutMillis = config.health.check_timeout_secs * 1000
+    const services = [AI_INFERENCE, AI_TRAINING, GRPC_HEALTH, ...REFLECTION_SERVICES]
+    const routes = new Map<string, CallHandler>([
+      [`/${AI_INFERENCE}/StreamPredict`, proxy.predict],
+      [`/${AI_INFERENCE}/Control`, controlHandler({ ...own, config, connection, metrics, proxy, startedAt })],
+      [`/${AI_INFERENCE}/Health`, healthHandler({ ...own, checkTimeoutMillis, connection, metrics, proxy })],
+      ...grpcHealthRoutes({ ...own, services, proxy }),
+      ...(yield* reflectionRoutes(own))
+    ])
+    return { routes, fallback: proxy.passthrough }
+  })
+)

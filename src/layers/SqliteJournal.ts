@@ -15,9 +15,9 @@ import type {
   ThreadOptions
 } from "../internal/usage/threadProtocol.ts"
 import { isBilled } from "../services/BillingSink.ts"
-import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { JournalError, JournalFault, UsageJournal } from "../services/UsageJournal.ts"
+import { UsageMetrics } from "../services/UsageMetrics.ts"
 
 /** Beside this file; `.ts` in a checkout, `.js` in a build. */
 const threadUrl = new URL(`./SqliteJournalThread${extname(import.meta.url)}`, import.meta.url)
@@ -34,7 +34,7 @@ const paceMillis = 10
 /** The thread that owns the file: questions out, answers in, and a new thread when one dies. */
 const makeThread = Effect.fnUntraced(function*(
   options: Omit<JournalFileOptions, "generation">,
-  metrics: Metrics["Service"]
+  metrics: UsageMetrics["Service"]
 ) {
   const clock = yield* Clock.Clock
   const waiting = new Map<number, (answer: Effect.Effect<Answer, JournalFault | JournalError>) => void>()
@@ -166,11 +166,11 @@ const makeThread = Effect.fnUntraced(function*(
  * {@link JournalError}s. The `sidecar_id` of records is made from the host's name when the file is, and stays with the
  * file.
  */
-export const layer: Layer.Layer<UsageJournal, JournalError, SidecarConfig | Metrics> = Layer.effect(
+export const layer: Layer.Layer<UsageJournal, JournalError, SidecarConfig | UsageMetrics> = Layer.effect(
   UsageJournal,
   Effect.gen(function*() {
     const { metering } = yield* SidecarConfig
-    const metrics = yield* Metrics
+    const metrics = yield* UsageMetrics
     const clock = yield* Clock.Clock
     const recordId = makeRecordIds(Math.random)
     const session = recordId(clock.currentTimeMillisUnsafe())

@@ -8,10 +8,10 @@ import * as Backoff from "../internal/connection/reconnectBackoff.ts"
 import { retryAfter } from "../internal/connection/retryHint.ts"
 import { reloadOf } from "../internal/connection/workerRpc.ts"
 import * as Session from "../internal/connection/workerSession.ts"
-import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { LinkError, WorkerChannel } from "../services/WorkerChannel.ts"
 import { type DownReason, WorkerConnection, type WorkerHealth } from "../services/WorkerConnection.ts"
+import { WorkerMetrics } from "../services/WorkerMetrics.ts"
 
 /** Waits after the socket file appeared, in milliseconds: a server binds before it listens. */
 const EAGER_MILLIS: ReadonlyArray<number> = [20, 50, 100, 200, 400]
@@ -31,7 +31,7 @@ interface Loss {
 const make = Effect.gen(function*() {
   const channel = yield* WorkerChannel
   const settings = yield* SidecarConfig
-  const metrics = yield* Metrics
+  const metrics = yield* WorkerMetrics
   const clock = yield* Clock.Clock
   const random = yield* Random.Random
   const scope = yield* Effect.scope
@@ -385,7 +385,7 @@ const make = Effect.gen(function*() {
  * The worker's status machine (docs/design.md §4): dials, proves, polls, notices, waits and dials again, in the scope of the
  * layer. A worker that is not there is not an error.
  */
-export const layer: Layer.Layer<WorkerConnection, never, WorkerChannel | SidecarConfig | Metrics> = Layer.effect(
+export const layer: Layer.Layer<WorkerConnection, never, WorkerChannel | SidecarConfig | WorkerMetrics> = Layer.effect(
   WorkerConnection,
   make
 )

@@ -1,19 +1,19 @@
 import { Effect, Layer } from "effect"
 import { UnfinishedBytes } from "../internal/wire/unfinishedBytes.ts"
+import { LimitMetrics } from "../services/LimitMetrics.ts"
 import { Limits } from "../services/Limits.ts"
 import { MessageBudget } from "../services/MessageBudget.ts"
-import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 
 /** How often overdue messages are looked for. */
 const LOOK_MILLIS = 1000
 
 /** One budget for both sides of the wire. */
-export const layer: Layer.Layer<never, never, Metrics | SidecarConfig> = Layer.effect(
+export const layer: Layer.Layer<never, never, LimitMetrics | SidecarConfig> = Layer.effect(
   MessageBudget,
   Effect.gen(function*() {
     const { first_message_timeout_secs, max_unfinished_bytes } = (yield* SidecarConfig).server
-    const metrics = yield* Metrics
+    const metrics = yield* LimitMetrics
     const limits = yield* Limits
     const unfinished = new UnfinishedBytes({
       limit: max_unfinished_bytes,

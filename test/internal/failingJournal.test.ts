@@ -7,8 +7,8 @@ import { makeLedger } from "../../src/internal/usage/ledger.ts"
 import { makeMemoryStore } from "../../src/internal/usage/memoryStore.ts"
 import { makeRecordIds } from "../../src/internal/usage/recordId.ts"
 import { Tally } from "../../src/internal/usage/tally.ts"
-import { Metrics } from "../../src/services/Metrics.ts"
 import { JournalFault, Settlement, type UsageJournal } from "../../src/services/UsageJournal.ts"
+import { UsageMetrics } from "../../src/services/UsageMetrics.ts"
 import { figuresLayer, packed, record, UsageFigures } from "../suites/usageSupport.ts"
 
 const full = new JournalFault({ operation: "commit", reason: "full", detail: "no space left on the disk" })
@@ -27,7 +27,7 @@ interface Disk {
 /** A journal over a disk with faults. */
 const makeJournal = Effect.gen(function*() {
   const disk: Disk = { state: "fine", largest: 0, lost: undefined }
-  const metrics = yield* Metrics
+  const metrics = yield* UsageMetrics
   const recordId = makeRecordIds(Math.random)
   const store = makeMemoryStore()
   const ledger = makeLedger(store, { recordId, retention: { limit: 100_000, countMerged: true } })

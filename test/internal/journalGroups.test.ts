@@ -8,15 +8,15 @@ import { makeMemoryStore } from "../../src/internal/usage/memoryStore.ts"
 import { makeRecordIds } from "../../src/internal/usage/recordId.ts"
 import type { UsageGroup } from "../../src/internal/usage/store.ts"
 import { Tally } from "../../src/internal/usage/tally.ts"
-import { Metrics } from "../../src/services/Metrics.ts"
 import type { OpenStream } from "../../src/services/UsageJournal.ts"
+import { UsageMetrics } from "../../src/services/UsageMetrics.ts"
 import { figuresLayer, identity, packed, record, type UsageFigures } from "../suites/usageSupport.ts"
 
 const pace = 10
 
 /** A journal of which can be seen when it commits what, and that can be killed at any moment. */
 const makeJournal = Effect.gen(function*() {
-  const metrics = yield* Metrics
+  const metrics = yield* UsageMetrics
   const recordId = makeRecordIds(Math.random)
   const store = makeMemoryStore()
   const options = { recordId, retention: { limit: 1000, countMerged: true } }

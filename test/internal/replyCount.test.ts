@@ -3,9 +3,9 @@ import { Effect } from "effect"
 import { ReplyCount } from "../../src/internal/stream/replyCount.ts"
 import { Tally } from "../../src/internal/usage/tally.ts"
 import { concat, frame } from "../../src/internal/wire/frames.ts"
-import { Metrics } from "../../src/services/Metrics.ts"
+import * as NoMetrics from "../../src/layers/NoMetrics.ts"
+import { StreamMetrics } from "../../src/services/StreamMetrics.ts"
 import { tokensOf, tokenSourceOf } from "../../src/services/UsageMeter.ts"
-import { figuresLayer } from "../suites/usageSupport.ts"
 
 /** A StreamPredictResponse with a chunk of so many bytes. */
 const chunk = (bytes: number): Uint8Array => {
@@ -13,7 +13,7 @@ const chunk = (bytes: number): Uint8Array => {
   return frame(Uint8Array.of(0x12, ...length, ...Array.from({ length: bytes }, () => 0x61)))
 }
 
-const counting = Effect.map(Metrics, (metrics) => {
+const counting = Effect.map(StreamMetrics, (metrics) => {
   const tally = new Tally(1, "one", 0)
   return { tally, count: new ReplyCount(tally, metrics, { noticePrefixes: [] }, 0) }
 })
@@ -31,7 +31,7 @@ describe("what a worker says about its own tokens", () => {
       count.takeTrailers({ "cy-completion-tokens": word, "cy-prompt-tokens": word })
       assert.deepStrictEqual([tokensOf(tally), tokenSourceOf(tally), tally.promptTokens], [tokens, "worker", tokens])
       assert.deepStrictEqual([tally.doubtedTokens, tally.doubtedPrompt], [undefined, undefined])
-    }).pipe(Effect.provide(figuresLayer)))
+    }).pipe(Effect.provide(NoMetrics.layer)))
 
   it.effect.each(
     ["1000000001", "999999999999999", "9".repeat(400), "-1", "1.5", "1e3", "NaN", "", " 7", "0x10", "٣"]
@@ -42,14 +42,14 @@ describe("what a worker says about its own tokens", () => {
       count.takeTrailers({ "cy-completion-tokens": word, "cy-prompt-tokens": [word, "5"] })
       assert.deepStrictEqual([tokensOf(tally), tokenSourceOf(tally), tally.promptTokens], [1, "chunk", undefined])
       assert.deepStrictEqual([tally.doubtedTokens, tally.doubtedPrompt], [word, word])
-    }).pipe(Effect.provide(figuresLayer)))
+    }).pipe(Effect.provide(NoMetrics.layer)))
 
   it.effect("doubts nothing when it says nothing", () =>
     Effect.gen(function*() {
       const { count, tally } = yield* counting
       count.takeTrailers({})
       assert.deepStrictEqual([tally.doubtedTokens, tally.doubtedPrompt], [undefined, undefined])
-    }).pipe(Effect.provide(figuresLayer)))
+    }).pipe(Effect.provide(NoMetrics.layer)))
 })
 
 describe("a chunk with more text than a token has", () => {
@@ -58,5 +58,5 @@ describe("a chunk with more text than a token has", () => {
       const { count, tally } = yield* counting
       count.add(concat([chunk(1), chunk(256), chunk(257), chunk(5000)]), 1)
       assert.deepStrictEqual([tally.chunks, tally.largeChunks], [4, 2])
-    }).pipe(Effect.provide(figuresLayer)))
+    }).pipe(Effect.provide(NoMetrics.layer)))
 })

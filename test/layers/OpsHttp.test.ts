@@ -8,12 +8,12 @@ import * as OpsHttpLayer from "../../src/layers/OpsHttp.ts"
 import * as PromMetrics from "../../src/layers/PromMetrics.ts"
 import type { BindError } from "../../src/services/GrpcServer.ts"
 import { type Admission, InferenceProxy } from "../../src/services/InferenceProxy.ts"
-import { Metrics } from "../../src/services/Metrics.ts"
 import { OpsHttp } from "../../src/services/OpsHttp.ts"
 import { Settings, SidecarConfig } from "../../src/services/SidecarConfig.ts"
 import { TooManyStreams } from "../../src/services/StreamError.ts"
 import { type JournalCondition, UsageJournal } from "../../src/services/UsageJournal.ts"
 import { WorkerConnection, WorkerState } from "../../src/services/WorkerConnection.ts"
+import { allMetrics } from "../support/allMetrics.ts"
 
 /** What the stub services say; a test changes it while the server runs. */
 interface World {
@@ -119,7 +119,7 @@ const json = (path: string) => Effect.map(call(path), ({ body }) => JSON.parse(b
 describe("OpsHttp", () => {
   it.live("serves metrics in the Prometheus format, with what was counted", () =>
     Effect.gen(function*() {
-      const metrics = yield* Metrics
+      const metrics = yield* allMetrics
       metrics.modelTokens("qwen-7b").add(10)
       const { body, headers, status } = yield* call("/metrics")
       assert.strictEqual(status, 200)
@@ -243,7 +243,7 @@ describe("OpsHttp", () => {
     world.state = missing(hostile, hostile)
     world.healthMetrics = { [hostile]: hostile }
     return Effect.gen(function*() {
-      const metrics = yield* Metrics
+      const metrics = yield* allMetrics
       metrics.modelTokens(hostile).add(1)
       const { body, headers } = yield* call("/")
       assert.notInclude(body, "alert(1)</")
@@ -272,7 +272,7 @@ describe("OpsHttp", () => {
   it.live("reports streams, tokens, latency and usage as one document", () => {
     const world = { ...makeWorld(), inFlight: 2 }
     return Effect.gen(function*() {
-      const metrics = yield* Metrics
+      const metrics = yield* allMetrics
       for (const outcome of ["completed", "completed", "completed", "worker_lost", "cancelled"] as const) {
         metrics.streamStarted()
         metrics.firstToken(0.05)

@@ -8,6 +8,7 @@ import { MetricReadings } from "../../src/services/MetricReadings.ts"
 import { Metrics } from "../../src/services/Metrics.ts"
 import { Outcome } from "../../src/services/UsageRecord.ts"
 import { WorkerState } from "../../src/services/WorkerConnection.ts"
+import { allMetrics } from "../support/allMetrics.ts"
 
 /** The exposition as a map from series (`name{label="value"}`) to its value, as a scraper reads it. */
 const parse = (body: string): ReadonlyMap<string, number> =>
@@ -58,7 +59,7 @@ describe("PromMetrics", () => {
 
   it.effect("counts every stream as success, failed or cancelled, whatever its outcome", () =>
     Effect.gen(function*() {
-      const metrics = yield* Metrics
+      const metrics = yield* allMetrics
       for (const outcome of Outcome.literals) {
         metrics.streamStarted()
         metrics.streamEnded(outcome, 1)
@@ -70,7 +71,6 @@ describe("PromMetrics", () => {
       assert.strictEqual(series.get("sidecar_requests_failed_total"), Outcome.literals.length - 2)
       assert.strictEqual(series.get("sidecar_requests_total"), Outcome.literals.length + 1)
       assert.strictEqual(series.get("sidecar_active_connections"), 1)
-      assert.strictEqual(metrics.activeStreams(), 1)
       // A refused stream took no time: it would make an outage look fast.
       assert.strictEqual(series.get("sidecar_request_duration_seconds_count"), Outcome.literals.length - 1)
       assert.strictEqual(series.get("sidecar_stream_outcomes_total{outcome=\"deadline\"}"), 1)
@@ -78,7 +78,7 @@ describe("PromMetrics", () => {
 
   it.effect("fills cumulative buckets, each up to and including its bound", () =>
     Effect.gen(function*() {
-      const metrics = yield* Metrics
+      const metrics = yield* allMetrics
       for (const seconds of [0.01, 0.011, 90]) metrics.interToken(seconds)
       const series = yield* scraped
       const bucket = (le: string) => series.get(`sidecar_inter_token_latency_seconds_bucket{le="${le}"}`)
@@ -89,7 +89,7 @@ describe("PromMetrics", () => {
 
   it.effect("shows the worker's status as one number, and as one series per state", () =>
     Effect.gen(function*() {
-      const metrics = yield* Metrics
+      const metrics = yield* allMetrics
       const seen: Array<unknown> = []
       const states = [
         WorkerState.Connecting({ since: 0, attempt: 1 }),
@@ -121,7 +121,7 @@ describe("PromMetrics", () => {
 
   it.effect("folds unknown methods and unknown codes, so that no caller can add series", () =>
     Effect.gen(function*() {
-      const metrics = yield* Metrics
+      const metrics = yield* allMetrics
       metrics.handled("/cy.llm.AiInference/StreamPredict", 0)
       metrics.handled("/cy.llm.AiInference/StreamPredict", 14)
       for (let stranger = 0; stranger < 500; stranger++) metrics.handled(`/evil.S${stranger}/M`, 12)
@@ -142,7 +142,7 @@ describe("PromMetrics", () => {
 
   it.effect("names at most 100 models, then counts the rest as other", () =>
     Effect.gen(function*() {
-      const metrics = yield* Metrics
+      const metrics = yield* allMetrics
       metrics.modelTokens("m0").add(5)
       for (let model = 1; model < 150; model++) metrics.modelTokens(`m${model}`).add(2)
       metrics.modelTokens("x".repeat(10_000)).add(1)
@@ -154,7 +154,7 @@ describe("PromMetrics", () => {
 
   it.effect("gives a model with tokens the place of one with the fewest, and no token twice", () =>
     Effect.gen(function*() {
-      const metrics = yield* Metrics
+      const metrics = yield* allMetrics
       const real = metrics.modelTokens("real")
       real.add(50)
       const running = metrics.modelTokens("junk0")
@@ -185,7 +185,7 @@ describe("PromMetrics", () => {
 
   it.effect("gives no place among the models to a name that never had a token", () =>
     Effect.gen(function*() {
-      const metrics = yield* Metrics
+      const metrics = yield* allMetrics
       for (let stranger = 0; stranger < 500; stranger++) metrics.modelTokens(`stranger${stranger}`).add(0)
       const first = metrics.modelTokens("qwen-7b")
       const second = metrics.modelTokens("qwen-7b")
@@ -197,7 +197,7 @@ describe("PromMetrics", () => {
 
   it.effect("escapes a model name that tries to write lines of its own", () =>
     Effect.gen(function*() {
-      const metrics = yield* Metrics
+      const metrics = yield* allMetrics
       metrics.modelTokens("a\"} 1\nsidecar_requests_total 99\n\\").add(1)
       const { body } = yield* metrics.scrape
       assert.include(body, "model_id=\"a\\\"} 1\\nsidecar_requests_total 99\\n\\\\\"} 1\n")
@@ -206,7 +206,10 @@ describe("PromMetrics", () => {
 
   it.effect("keeps two sidecars of one process apart, and the global registry empty", () =>
     Effect.gen(function*() {
-      const build = Effect.map(Layer.build(Layer.fresh(PromMetrics.layer)), (context) => Context.get(context, Metrics))
+      const build = Effect.flatMap(
+        Layer.build(Layer.fresh(PromMetrics.layer)),
+        (context) => Effect.provideContext(allMetrics, context)
+      )
       const one = yield* build
       const two = yield* build
       one.modelTokens("qwen-7b").add(7)
@@ -241,7 +244,7 @@ describe("PromMetrics", () => {
 
   it.effect("gives every figure of its own by name", () =>
     Effect.gen(function*() {
-      const metrics = yield* Metrics
+      const metrics = yield* allMetrics
       metrics.modelTokens("qwen-7b").add(3)
       metrics.modelTokens("llama-3").add(4)
       metrics.firstToken(0.5)
@@ -262,7 +265,7 @@ describe("PromMetrics", () => {
 
   it.effect("moves each of the other figures by its own method only", () =>
     Effect.gen(function*() {
-      const metrics = yield* Metrics
+      const metrics = yield* allMetrics
       const moves: ReadonlyArray<readonly [() => void, string, number]> = [
         [() => metrics.gatewaySendError(), "sidecar_gateway_send_errors_total", 1],
         [() => metrics.workerReconnected(), "sidecar_worker_reconnects_total", 1],
@@ -273,6 +276,11 @@ describe("PromMetrics", () => {
         [() => metrics.circuitState("open"), "sidecar_circuit_state", 2],
         [() => metrics.circuitState("half_open"), "sidecar_circuit_state", 1],
         [() => metrics.circuitState("closed"), "sidecar_circuit_state", 0],
+        [() => metrics.handled("/x", 0), "sidecar_grpc_handled_total", 1],
+        [() => metrics.openCalls("own", 3), "sidecar_open_calls{kind=\"own\"}", 3],
+        [() => metrics.limitReached("inflate"), "sidecar_limits_total", 1],
+        [() => metrics.unfinishedBytes(9), "sidecar_unfinished_bytes", 9],
+        [() => metrics.refused("queue_full"), "sidecar_refusals_total", 1],
         [() => metrics.metadataRejected(), "sidecar_metadata_rejected_total", 1],
         [() => metrics.malformedFrame(), "sidecar_malformed_frames_total", 1],
         [() => metrics.opsLimited("pipelined"), "sidecar_ops_limits_total", 1],
@@ -304,7 +312,7 @@ describe("PromMetrics", () => {
 
   it.effect("reads the series behind a sum, by name", () =>
     Effect.gen(function*() {
-      const metrics = yield* Metrics
+      const metrics = yield* allMetrics
       const readings = yield* MetricReadings
       metrics.usageRecords("waiting", 5)
       metrics.modelTokens("qwen-7b").add(3)
@@ -320,7 +328,7 @@ describe("PromMetrics", () => {
 
   it.effect("survives a clock that jumped: negative counts as nothing, not-a-number is ignored", () =>
     Effect.gen(function*() {
-      const metrics = yield* Metrics
+      const metrics = yield* allMetrics
       metrics.firstToken(-1)
       metrics.firstToken(Number.NaN)
       const read = (yield* MetricReadings).distribution("sidecar_time_to_first_token_seconds")!

@@ -1,6 +1,6 @@
 import { assert, describe } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
-import { InferenceProxy, type Status } from "../../src/index.ts"
+import { InferenceProxy, MetricReadings, type Status } from "../../src/index.ts"
 import { Answer, type ScriptedGateway, type Simulation } from "../../src/testing.ts"
 import { assertEnded, assertTrailersOnly, figure, gateway, gateways, pass, story, worker } from "./story.ts"
 
@@ -112,6 +112,17 @@ const refusals: ReadonlyArray<Refusal> = [
   }
 ]
 
+const counts = (name: string, label: string) =>
+  MetricReadings.useSync((readings) =>
+    new Map(readings.series(name).map(({ labels, value }) => [labels?.[label], value] as const))
+  )
+
+/** Refused calls by their reason. */
+const refusalCounts = counts("sidecar_refusals_total", "reason")
+
+/** The streams among them, which are all of them here. */
+const refusedStreams = Effect.map(counts("sidecar_stream_outcomes_total", "outcome"), (all) => all.get("refused"))
+
 describe("A refusal", () => {
   for (const { after, before, call, code, given, reason, retry, when } of refusals) {
     story(
@@ -126,6 +137,9 @@ describe("A refusal", () => {
         } else yield* pass(after)
         assertEnded(refused, code, reason, retry)
         assertTrailersOnly(refused)
+        const counted = yield* refusalCounts
+        assert.isAbove(counted.get(reason) ?? 0, 0)
+        assert.strictEqual(Array.from(counted.values()).reduce((sum, one) => sum + one, 0), yield* refusedStreams)
       })
     )
   }

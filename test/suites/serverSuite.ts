@@ -7,9 +7,9 @@ import * as path from "node:path"
 import { concat, frame } from "../../src/internal/wire/frames.ts"
 import { UnfinishedBytes } from "../../src/internal/wire/unfinishedBytes.ts"
 import * as PromMetrics from "../../src/layers/PromMetrics.ts"
+import type { GatewayMetrics } from "../../src/services/GatewayMetrics.ts"
 import { type BindError, GrpcServer, SidecarRoutes } from "../../src/services/GrpcServer.ts"
 import { MessageBudget } from "../../src/services/MessageBudget.ts"
-import type { Metrics } from "../../src/services/Metrics.ts"
 import { SidecarConfig } from "../../src/services/SidecarConfig.ts"
 import * as Status from "../../src/services/Status.ts"
 import { eventually, Inbox } from "../support/events.ts"
@@ -23,7 +23,7 @@ import { fixture, secureGateway } from "../support/twins/tls.ts"
 
 /** A GrpcServer under test. */
 export interface ServerSubject {
-  readonly layer: Layer.Layer<GrpcServer, BindError, SidecarConfig | SidecarRoutes | Metrics>
+  readonly layer: Layer.Layer<GrpcServer, BindError, SidecarConfig | SidecarRoutes | GatewayMetrics>
   /** It cannot end a call whose gateway does not read, nor close the HTTP/2 stream of one that does not half-close. */
   readonly cannotReset?: boolean
   /** It leaves the checks of HTTP and of half messages to its library. */

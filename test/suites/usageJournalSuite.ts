@@ -1,6 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Layer } from "effect"
-import type { Metrics } from "../../src/services/Metrics.ts"
 import { Settlement, UsageJournal } from "../../src/services/UsageJournal.ts"
 import { type MeteringOptions, record, type UsageFigures } from "./usageSupport.ts"
 
@@ -16,7 +15,7 @@ const hour = 3_600_000
  */
 export const usageJournalSuite = (
   name: string,
-  layer: (metering: MeteringOptions) => Layer.Layer<UsageJournal | Metrics | UsageFigures, unknown>
+  layer: (metering: MeteringOptions) => Layer.Layer<UsageJournal | UsageFigures, unknown>
 ): void => {
   const billed = (limit = 10_000) => layer({ billing_endpoint: "http://billing.test", offline_queue_size: limit })
 

@@ -1,9 +1,11 @@
 import { Context, Effect, Layer, Schema } from "effect"
 import { makeCountsPacker, type PackedCounts } from "../../src/internal/usage/counts.ts"
 import type { Tally } from "../../src/internal/usage/tally.ts"
-import { Metrics } from "../../src/services/Metrics.ts"
+import * as NoMetrics from "../../src/layers/NoMetrics.ts"
+import type { Metrics } from "../../src/services/Metrics.ts"
 import { Settings, SidecarConfig } from "../../src/services/SidecarConfig.ts"
 import type { JournalRecord } from "../../src/services/UsageJournal.ts"
+import { UsageMetrics } from "../../src/services/UsageMetrics.ts"
 import type { Outcome, StreamIdentity } from "../../src/services/UsageRecord.ts"
 
 /** What the usage figures were last set to, and how often each event happened. */
@@ -18,8 +20,8 @@ export class UsageFigures extends Context.Service<UsageFigures, {
 
 const bump = (map: Map<string, number>, key: string) => void map.set(key, (map.get(key) ?? 0) + 1)
 
-/** Metrics whose usage figures can be looked at. */
-export const figuresLayer: Layer.Layer<Metrics | UsageFigures> = Layer.effectContext(Effect.sync(() => {
+/** Usage figures that can be looked at. */
+export const figuresLayer: Layer.Layer<Metrics | UsageMetrics | UsageFigures> = Layer.effectContext(Effect.sync(() => {
   const figures = UsageFigures.of({
     records: new Map(),
     tokens: new Map(),
@@ -28,34 +30,7 @@ export const figuresLayer: Layer.Layer<Metrics | UsageFigures> = Layer.effectCon
     journalErrors: new Map(),
     lag: 0
   })
-  const nothing = () => undefined
-  const metrics = Metrics.of({
-    streamStarted: nothing,
-    streamEnded: nothing,
-    handled: nothing,
-    modelTokens: () => ({ add: nothing }),
-    firstToken: nothing,
-    interToken: nothing,
-    streamOverhead: nothing,
-    cancelPropagated: nothing,
-    gatewaySendError: nothing,
-    workerState: nothing,
-    workerConnectionError: nothing,
-    workerReconnected: nothing,
-    workerSaturated: nothing,
-    heldStreams: nothing,
-    queuedStreams: nothing,
-    openCalls: nothing,
-    unfinishedBytes: nothing,
-    limitReached: nothing,
-    replayed: nothing,
-    circuitState: nothing,
-    metadataRejected: nothing,
-    opsLimited: nothing,
-    gatewayConnections: nothing,
-    http2Limited: nothing,
-    http2SessionClosed: nothing,
-    malformedFrame: nothing,
+  const metrics = UsageMetrics.of({
     usageRecords: (state, count) => void figures.records.set(state, count),
     usageTokens: (state, count) => void figures.tokens.set(state, count),
     usageSuspect: (reason) => bump(figures.suspects, reason),
@@ -63,14 +38,10 @@ export const figuresLayer: Layer.Layer<Metrics | UsageFigures> = Layer.effectCon
     usageLag: (seconds) => {
       figures.lag = seconds
     },
-    journalError: (operation) => bump(figures.journalErrors, operation),
-    beforeReading: () => Effect.void,
-    activeStreams: () => 0,
-    scrape: Effect.succeed({ contentType: "text/plain", body: "" }),
-    figures: Effect.succeed({})
+    journalError: (operation) => bump(figures.journalErrors, operation)
   })
-  return Context.make(Metrics, metrics).pipe(Context.add(UsageFigures, figures))
-}))
+  return Context.make(UsageMetrics, metrics).pipe(Context.add(UsageFigures, figures))
+})).pipe(Layer.provideMerge(NoMetrics.layer))
 
 /** A checkpoint of these streams. */
 export const packed = (...tallies: ReadonlyArray<Tally>): PackedCounts => {

@@ -1,9 +1,9 @@
 import { Context, Effect, Layer, Logger } from "effect"
 import * as SupervisedConnection from "../../src/layers/SupervisedConnection.ts"
-import { Metrics } from "../../src/services/Metrics.ts"
 import { type CallEnd, noMetadata } from "../../src/services/Wire.ts"
 import { LinkError, WorkerChannel, type WorkerLink } from "../../src/services/WorkerChannel.ts"
 import { WorkerConnection, type WorkerState } from "../../src/services/WorkerConnection.ts"
+import { WorkerMetrics } from "../../src/services/WorkerMetrics.ts"
 import { Answer, Messages, ScriptedWorker, TestConfig, type Timeline } from "../../src/testing.ts"
 
 /** What the connection told the metrics and the log. */
@@ -16,8 +16,6 @@ export class Told extends Context.Service<Told, {
 }>()("test/Told") {}
 
 const told = Layer.sync(Told, () => ({ states: [], faults: [], log: [], reconnects: 0, saturated: 0 }))
-
-const nothing = () => {}
 
 /** A status in words: `Connected saturated`, `Connected renewing`, `Reloading restarting`, or the tag alone. */
 export const wordsOf = (state: WorkerState): string => {
@@ -35,48 +33,15 @@ export const wordsOf = (state: WorkerState): string => {
   }
 }
 
-/** Metrics that remember what the connection told them. */
+/** Figures that remember what the connection told them. */
 const metrics = Layer.effect(
-  Metrics,
-  Effect.map(Told, (told) =>
-    Metrics.of({
-      streamStarted: nothing,
-      streamEnded: nothing,
-      handled: nothing,
-      modelTokens: () => ({ add: nothing }),
-      firstToken: nothing,
-      interToken: nothing,
-      streamOverhead: nothing,
-      cancelPropagated: nothing,
-      gatewaySendError: nothing,
-      workerState: (state) => void told.states.push(wordsOf(state)),
-      workerConnectionError: (fault) => void told.faults.push(fault),
-      workerReconnected: () => void told.reconnects++,
-      workerSaturated: () => void told.saturated++,
-      heldStreams: nothing,
-      queuedStreams: nothing,
-      openCalls: nothing,
-      unfinishedBytes: nothing,
-      limitReached: nothing,
-      replayed: nothing,
-      circuitState: nothing,
-      metadataRejected: nothing,
-      opsLimited: nothing,
-      gatewayConnections: nothing,
-      http2Limited: nothing,
-      http2SessionClosed: nothing,
-      malformedFrame: nothing,
-      usageRecords: nothing,
-      usageTokens: nothing,
-      usageSuspect: nothing,
-      usageReport: nothing,
-      usageLag: nothing,
-      journalError: nothing,
-      beforeReading: () => Effect.void,
-      activeStreams: () => 0,
-      scrape: Effect.succeed({ contentType: "text/plain", body: "" }),
-      figures: Effect.succeed({})
-    }))
+  WorkerMetrics,
+  Effect.map(Told, (told) => ({
+    workerState: (state: WorkerState) => void told.states.push(wordsOf(state)),
+    workerConnectionError: (fault: string) => void told.faults.push(fault),
+    workerReconnected: () => void told.reconnects++,
+    workerSaturated: () => void told.saturated++
+  }))
 )
 
 const logging = Layer.unwrap(Effect.map(Told, (told) =>

@@ -1,7 +1,8 @@
 import { Effect, Layer, Schema, Stream } from "effect"
 import * as PromMetrics from "../../src/layers/PromMetrics.ts"
+import { CallMetrics } from "../../src/services/CallMetrics.ts"
 import { InferenceProxy } from "../../src/services/InferenceProxy.ts"
-import { Metrics } from "../../src/services/Metrics.ts"
+import { Metrics, type Recorders } from "../../src/services/Metrics.ts"
 import { Settings, SidecarConfig } from "../../src/services/SidecarConfig.ts"
 import * as Status from "../../src/services/Status.ts"
 import type { FrameBatch, ServerCall } from "../../src/services/Wire.ts"
@@ -88,7 +89,9 @@ export class World {
       })
   }
 
-  layer(config: Settings = settings()): Layer.Layer<InferenceProxy | Metrics | SidecarConfig | WorkerConnection> {
+  layer(
+    config: Settings = settings()
+  ): Layer.Layer<InferenceProxy | Metrics | Recorders | SidecarConfig | WorkerConnection> {
     return Layer.mergeAll(
       Layer.succeed(SidecarConfig, config),
       Layer.succeed(WorkerConnection, {
@@ -132,14 +135,19 @@ export class World {
         awaitIdle: Effect.void,
         abortAll: Effect.void
       }),
-      Layer.effect(
-        Metrics,
-        Metrics.useSync((metrics) => ({
-          ...metrics,
-          handled: (method: string, code: number) => void this.handled.push(`${method} ${code}`),
-          figures: Effect.sync(() => this.figures)
-        }))
-      ).pipe(Layer.provide(PromMetrics.layer))
+      Layer.merge(
+        Layer.effect(
+          Metrics,
+          Metrics.useSync((metrics) => ({ ...metrics, figures: Effect.sync(() => this.figures) }))
+        ),
+        Layer.effect(
+          CallMetrics,
+          CallMetrics.useSync((calls) => ({
+            ...calls,
+            handled: (method: string, code: number) => void this.handled.push(`${method} ${code}`)
+          }))
+        )
+      ).pipe(Layer.provideMerge(PromMetrics.layer))
     )
   }
 }

@@ -1,5 +1,5 @@
 import { Effect } from "effect"
-import type { Metrics } from "../../services/Metrics.ts"
+import type { GatewayMetrics } from "../../services/GatewayMetrics.ts"
 
 /** Time between two lines about the same thing, in milliseconds: who makes us close connections must not make us log. */
 const QUIET_MILLIS = 10_000
@@ -14,7 +14,7 @@ export interface ConnectionReport {
 
 /** Lines leave through `run`; `now`: monotonic milliseconds. */
 export const connectionReport = (
-  metrics: Metrics["Service"],
+  metrics: GatewayMetrics["Service"],
   run: (effect: Effect.Effect<void>) => unknown,
   now: () => number
 ): ConnectionReport => {

@@ -1,5 +1,5 @@
-import type { ModelTokens } from "../../services/Metrics.ts"
 import { Code, codeName } from "../../services/Status.ts"
+import type { ModelTokens } from "../../services/StreamMetrics.ts"
 
 /**
  * Labels whose values come from outside. Each keeps its number of series bounded, whatever a caller sends: a metric

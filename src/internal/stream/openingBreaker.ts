@@ -1,7 +1,7 @@
 import { Duration, Effect, Exit, Fiber, Stream } from "effect"
 import { CircuitBreaker } from "effect/persistence"
-import type { Metrics } from "../../services/Metrics.ts"
 import * as E from "../../services/StreamError.ts"
+import type { StreamMetrics } from "../../services/StreamMetrics.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import type { Opening } from "./streamEnv.ts"
 
@@ -19,7 +19,7 @@ const circuitNames = { Closed: "closed", Open: "open", HalfOpen: "half_open" } a
  */
 export const make = Effect.fnUntraced(function*(
   options: { readonly tripAfter: number; readonly openMillis: number },
-  metrics: Metrics["Service"],
+  metrics: StreamMetrics["Service"],
   now: () => number
 ) {
   const breaker = yield* CircuitBreaker.make({

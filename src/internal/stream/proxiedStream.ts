@@ -16,7 +16,7 @@ import type {
 } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { first } from "../wire/metadata.ts"
-import { outcomeOf, statusOf } from "../wire/streamStatus.ts"
+import { outcomeOf, reasonOf, statusOf } from "../wire/streamStatus.ts"
 import { deadlineOf, isMissedDeadline, missedFrom } from "./deadline.ts"
 import { isDismissal, workerLost } from "./dismissal.ts"
 import type { FirstMessage } from "./firstMessage.ts"
@@ -468,13 +468,14 @@ export class ProxiedStream implements Watched, Waiting, Queued {
 
   /** Says the end to the gateway; to be called when the end is committed. */
   finish(): void {
-    const { metrics, watchdog } = this.#env
+    const { calls, metrics, watchdog } = this.#env
     const end = this.#end
     if (end === undefined) return
     this.#call.end(end.status, end.delivery)
     const now = watchdog.now()
     metrics.streamOverhead((this.#admissionMillis + now - end.at) / 1000)
     metrics.streamEnded(end.outcome, (now - this.#call.arrivedAt) / 1000)
-    metrics.handled(this.#call.path, end.status.code)
+    calls.handled(this.#call.path, end.status.code)
+    if (end.outcome === "refused") calls.refused(reasonOf(end.status))
   }
 }

@@ -1,4 +1,4 @@
-import type { Metrics, ModelTokens } from "../../services/Metrics.ts"
+import type { ModelTokens, StreamMetrics } from "../../services/StreamMetrics.ts"
 import { mostTokens, tokensOf, type UsageTally } from "../../services/UsageMeter.ts"
 import type { FrameBatch, Metadata } from "../../services/Wire.ts"
 import { first } from "../wire/metadata.ts"
@@ -15,13 +15,13 @@ const count = (value: string | undefined): number | undefined => {
 /** Counts one stream's replies into its tally and the metrics: per batch a look at the bytes and a few additions. */
 export class ReplyCount {
   readonly #tally: UsageTally
-  readonly #metrics: Metrics["Service"]
+  readonly #metrics: StreamMetrics["Service"]
   readonly #options: PeekOptions
   readonly #arrivedAt: number
   #model: ModelTokens | undefined
   #lastTokenAt = 0
 
-  constructor(tally: UsageTally, metrics: Metrics["Service"], options: PeekOptions, arrivedAt: number) {
+  constructor(tally: UsageTally, metrics: StreamMetrics["Service"], options: PeekOptions, arrivedAt: number) {
     this.#tally = tally
     this.#metrics = metrics
     this.#options = options

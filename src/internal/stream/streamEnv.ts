@@ -1,4 +1,5 @@
-import type { Metrics } from "../../services/Metrics.ts"
+import type { CallMetrics } from "../../services/CallMetrics.ts"
+import type { StreamMetrics } from "../../services/StreamMetrics.ts"
 import type { UsageEnd } from "../../services/UsageMeter.ts"
 import type { Status } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
@@ -18,7 +19,8 @@ export interface StreamEnv {
   readonly room: WaitingRoom
   readonly places: PlaceQueue
   readonly connection: WorkerConnection["Service"]
-  readonly metrics: Metrics["Service"]
+  readonly metrics: StreamMetrics["Service"]
+  readonly calls: CallMetrics["Service"]
   readonly peek: PeekOptions
   readonly onOpening: (opening: Opening, link: WorkerLink | undefined) => void
   readonly holdMillis: number

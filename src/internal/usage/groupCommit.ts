@@ -1,5 +1,4 @@
 import { Clock, Effect, Latch, type Scope } from "effect"
-import type { Metrics } from "../../services/Metrics.ts"
 import {
   type JournalCondition,
   JournalFault,
@@ -11,6 +10,7 @@ import {
   type UsageBatch,
   type UsageJournal
 } from "../../services/UsageJournal.ts"
+import type { UsageMetrics } from "../../services/UsageMetrics.ts"
 import { monotonicMillis } from "../monotonic.ts"
 import type { PackedCounts } from "./counts.ts"
 import type { UsageGroup } from "./store.ts"
@@ -85,7 +85,7 @@ export const makeGroupCommit = Effect.fnUntraced(function*(backend: JournalBacke
   readonly session: string
   readonly limit: number
   readonly recordId: (millis: number) => string
-  readonly metrics: Metrics["Service"]
+  readonly metrics: UsageMetrics["Service"]
   /** The journal could not be opened at the start. */
   readonly fault?: JournalFault | undefined
 }): Effect.fn.Return<UsageJournal["Service"], never, Scope.Scope> {

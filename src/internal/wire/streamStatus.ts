@@ -3,6 +3,7 @@ import type { StreamError, WorkerLost } from "../../services/StreamError.ts"
 import type { Outcome } from "../../services/UsageRecord.ts"
 import { type Metadata, noMetadata, type Status as GrpcStatus } from "../../services/Wire.ts"
 import { comeBackIn, counted, lasting } from "../words.ts"
+import { first } from "./metadata.ts"
 import { Writer } from "./protobuf.ts"
 
 /**
@@ -175,6 +176,9 @@ export const statusOf = (error: StreamError): GrpcStatus => {
       return refusal(Code.INTERNAL, error.detail, "malformed")
   }
 }
+
+/** The `cy-reason` that goes out with a status; empty when it has none. */
+export const reasonOf = (status: GrpcStatus): string => first(status.metadata, "cy-reason") ?? ""
 
 /** The outcome under which an end is metered (docs/design.md §6, §7). */
 export const outcomeOf = (error: StreamError): Outcome => {

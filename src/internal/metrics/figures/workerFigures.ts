@@ -1,0 +1,83 @@
+import { LinkFault } from "../../../services/WorkerChannel.ts"
+import type { WorkerState } from "../../../services/WorkerConnection.ts"
+import type { WorkerMetrics } from "../../../services/WorkerMetrics.ts"
+import { wordCounter } from "../labelSets.ts"
+import { byLabel, counter, gauge } from "../metricFamily.ts"
+import type { Figures } from "./figures.ts"
+
+const workerStates = ["connecting", "connected", "reloading", "disconnected"] as const
+
+const workerStateWord: Record<WorkerState["_tag"], typeof workerStates[number]> = {
+  Connecting: "connecting",
+  Connected: "connected",
+  Reloading: "reloading",
+  Disconnected: "disconnected"
+}
+
+const connectionStatus: Record<WorkerState["_tag"], number> = {
+  Connecting: 0,
+  Disconnected: 0,
+  Connected: 1,
+  Reloading: 2
+}
+
+export const make = (): Figures<WorkerMetrics["Service"]> => {
+  const total = { connectionErrors: 0, reconnects: 0, saturated: 0 }
+  let state: WorkerState["_tag"] = "Connecting"
+  let saturated = false
+  const faults = wordCounter(LinkFault.literals)
+
+  const recorder: WorkerMetrics["Service"] = {
+    workerState: (next) => {
+      state = next._tag
+      saturated = next._tag === "Connected" && next.saturatedSince !== undefined
+    },
+    workerConnectionError: (fault) => {
+      total.connectionErrors++
+      faults.add(fault)
+    },
+    workerReconnected: () => {
+      total.reconnects++
+    },
+    workerSaturated: () => {
+      total.saturated++
+    }
+  }
+
+  const families = [
+    gauge(
+      "sidecar_worker_connection_status",
+      "The worker's status: 1 connected, 0 disconnected or connecting, 2 reloading.",
+      () => connectionStatus[state]
+    ),
+    byLabel(
+      "gauge",
+      "sidecar_worker_status",
+      "1 for the worker's status, 0 for every other.",
+      "state",
+      () => workerStates.map((word) => [word, workerStateWord[state] === word ? 1 : 0] as const)
+    ),
+    counter(
+      "sidecar_worker_connection_errors_total",
+      "Failed dials and broken links to the worker.",
+      () => total.connectionErrors
+    ),
+    byLabel("counter", "sidecar_worker_faults_total", "Failed dials and broken links by cause.", "fault", faults.read),
+    counter(
+      "sidecar_worker_reconnects_total",
+      "Times the worker was connected again after it was lost or had asked for a new connection.",
+      () => total.reconnects
+    ),
+    gauge(
+      "sidecar_worker_saturated",
+      "1 while the worker is saturated: alive, and without a thread to answer Health.",
+      () => saturated ? 1 : 0
+    ),
+    counter(
+      "sidecar_worker_saturated_total",
+      "Health checks that timed out while frames or an acknowledged PING showed that the worker lives.",
+      () => total.saturated
+    )
+  ]
+  return { recorder, families }
+}

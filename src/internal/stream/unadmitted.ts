@@ -1,0 +1,66 @@
+import type { CallMetrics } from "../../services/CallMetrics.ts"
+import type { StreamError } from "../../services/StreamError.ts"
+import type { StreamMetrics } from "../../services/StreamMetrics.ts"
+import type { Outcome } from "../../services/UsageRecord.ts"
+import type { ServerCall, Status } from "../../services/Wire.ts"
+import { outcomeOf, reasonOf, statusOf } from "../wire/streamStatus.ts"
+
+/** A call that is turned away at the door was refused, whatever the same error is to a stream that ran. */
+const outcomeAtTheDoor = (error: StreamError): Outcome => error._tag === "Draining" ? "refused" : outcomeOf(error)
+
+/** How a stream ended that had no record. */
+export interface UnadmittedEnd {
+  readonly outcome: Outcome
+  readonly grpcStatus: number
+  readonly status: Status
+}
+
+/** Ends calls that never became a stream at the worker, and counts them. */
+export interface Unadmitted {
+  /** A call of any method. */
+  readonly refuse: (call: ServerCall, error: StreamError, delivery?: "flush" | "now") => void
+  /** A call of any method that the server has answered already. */
+  readonly rejected: (call: ServerCall, status: Status) => void
+  /** {@link refuse} for a stream that had been counted as started. */
+  readonly endStream: (call: ServerCall, error: StreamError) => UnadmittedEnd
+  /** {@link rejected} for a stream that had been counted as started. */
+  readonly endRejected: (call: ServerCall, status: Status) => UnadmittedEnd
+}
+
+/** `now`: monotonic milliseconds. */
+export const unadmitted = (
+  calls: CallMetrics["Service"],
+  streams: StreamMetrics["Service"],
+  now: () => number
+): Unadmitted => {
+  const turnAway = (call: ServerCall, error: StreamError, delivery: "flush" | "now"): Status => {
+    const status = statusOf(error)
+    call.end(status, delivery)
+    calls.handled(call.path, status.code)
+    if (outcomeAtTheDoor(error) === "refused") calls.refused(reasonOf(status))
+    if (error._tag === "MetadataTooLarge") calls.metadataRejected()
+    return status
+  }
+  const rejected: Unadmitted["rejected"] = (call, status) => {
+    calls.handled(call.path, status.code)
+    // Without a word of ours it is the caller's fault: what came was no call.
+    const reason = reasonOf(status)
+    if (reason !== "") calls.refused(reason)
+  }
+  const ended = (call: ServerCall, outcome: Outcome, status: Status): UnadmittedEnd => {
+    streams.streamEnded(outcome, Math.max(0, now() - call.arrivedAt) / 1000)
+    return { outcome, grpcStatus: status.code, status }
+  }
+  return {
+    refuse: (call, error, delivery = "flush") => void turnAway(call, error, delivery),
+    rejected,
+    endStream: (call, error) => {
+      const late = error._tag === "DeadlineExceeded" || error._tag === "RequestTimeout"
+      return ended(call, outcomeAtTheDoor(error), turnAway(call, error, late ? "now" : "flush"))
+    },
+    endRejected: (call, status) => {
+      rejected(call, status)
+      return ended(call, "failed", status)
+    }
+  }
+}

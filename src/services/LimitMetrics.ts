@@ -1,0 +1,12 @@
+import { Context } from "effect"
+import type { LimitName } from "./Limits.ts"
+
+/** What the bounds of what a peer may take move. */
+export class LimitMetrics extends Context.Service<LimitMetrics, {
+  /** A bound of what a peer may take was reached (`services/Limits`). */
+  readonly limitReached: (limit: LimitName) => void
+  /** Bytes of messages that have begun and are not whole, over all calls, in both directions. */
+  readonly unfinishedBytes: (bytes: number) => void
+  /** A limit of the operators' port has bitten: `connections` or `pipelined`. */
+  readonly opsLimited: (limit: string) => void
+}>()("cy-llm-sidecar/LimitMetrics") {}
