@@ -1,11 +1,11 @@
 import { Clock, Effect, Exit, Fiber, Latch, Layer, Random, Scope, Stream } from "effect"
 import * as Saying from "../internal/connection/connectionLog.ts"
 import { remedyFor } from "../internal/connection/connectionRemedy.ts"
-import { Evidence } from "../internal/connection/connectionState.ts"
-import * as Status from "../internal/connection/connectionStatus.ts"
+import { Evidence } from "../internal/connection/evidence.ts"
 import * as LinkAges from "../internal/connection/linkAges.ts"
 import * as Backoff from "../internal/connection/reconnectBackoff.ts"
 import { retryAfter } from "../internal/connection/retryHint.ts"
+import * as StatusCell from "../internal/connection/statusCell.ts"
 import { reloadOf } from "../internal/connection/workerRpc.ts"
 import * as Session from "../internal/connection/workerSession.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
@@ -62,7 +62,7 @@ const make = Effect.gen(function*() {
   /** Wakes {@link supervise} to look at `loss` and `due`. */
   const wake = Latch.makeUnsafe(false)
   const backoff = yield* Backoff.make(health)
-  const status = yield* Status.make({
+  const status = yield* StatusCell.make({
     remedyOf: remedyFor(settings, channel.address),
     maxReloadMillis: settings.reload.max_reload_secs * 1000,
     maxRestartMillis: Math.max(settings.reload.hold_timeout_secs, settings.reload.hold_on_disconnect_secs) * 1000,

@@ -68,7 +68,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "leaves Reloading when the socket vanishes",
     edits: [{
-      file: "src/internal/connection/connectionState.ts",
+      file: "src/internal/connection/evidence.ts",
       find: "      if (state._tag === \"Reloading\") return now.announced ? { ...now, announced: false } : now\n" +
         "      return down(evidence.at, evidence.reason, evidence.detail)",
       replace: "      return down(evidence.at, evidence.reason, evidence.detail)"
@@ -207,7 +207,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "does not wait for a worker that said goodbye",
     edits: [{
-      file: "src/internal/connection/connectionState.ts",
+      file: "src/internal/connection/evidence.ts",
       find: "      if (state._tag === \"Connected\" && state.renewing === true) {\n" +
         "        return restart(evidence.at, evidence.reason, evidence.detail)\n      }\n" +
         "      if (state._tag === \"Reloading\" && state.restarting === true) {\n        return { ...now, announced",

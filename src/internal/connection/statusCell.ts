@@ -2,7 +2,7 @@ import { Clock, Effect, Fiber, PubSub, type Scope, type Stream, SubscriptionRef 
 import type { DownReason, WorkerState } from "../../services/WorkerConnection.ts"
 import { monotonicMillis } from "../monotonic.ts"
 import { sayChange } from "./connectionLog.ts"
-import { Evidence, initial, next } from "./connectionState.ts"
+import { Evidence, initial, next } from "./evidence.ts"
 
 /** What the status needs to know. */
 export interface StatusOptions {
@@ -18,7 +18,7 @@ export interface StatusOptions {
 }
 
 /** The one cell that holds the worker's status: changed only by `apply`, in the turn in which the evidence is seen. */
-export interface ConnectionStatus {
+export interface StatusCell {
   readonly current: () => WorkerState
   readonly changes: Stream.Stream<WorkerState>
   readonly apply: (evidence: Evidence) => void
@@ -53,7 +53,7 @@ const announcedBy = (evidence: Evidence): number | undefined => {
 
 /** The cell, with the clock of a reload. Its fibers live in the scope. */
 export const make = Effect.fnUntraced(
-  function*(options: StatusOptions): Effect.fn.Return<ConnectionStatus, never, Scope.Scope> {
+  function*(options: StatusOptions): Effect.fn.Return<StatusCell, never, Scope.Scope> {
     const clock = yield* Clock.Clock
     const wall = () => clock.currentTimeMillisUnsafe()
     const monotonic = monotonicMillis(clock)
