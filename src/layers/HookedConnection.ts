@@ -1,12 +1,11 @@
 import { Effect, Fiber, Layer, Option, Stream } from "effect"
 import { openHooked, type ReplyHooks } from "../internal/hooks/hookedReplies.ts"
 import { HookFailure, makeTeller } from "../internal/hooks/hookFailure.ts"
+import { STREAM_PREDICT_PATH } from "../internal/wire/aiContract.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { type StreamHook, StreamHooks } from "../services/StreamHooks.ts"
 import type { WorkerLink } from "../services/WorkerChannel.ts"
 import { WorkerConnection } from "../services/WorkerConnection.ts"
-
-const PREDICT_PATH = "/cy.llm.AiInference/StreamPredict"
 
 /**
  * Leads the worker's text through the hooks' `replies` before it is counted: what comes out is what is delivered and billed.
@@ -51,7 +50,7 @@ export const layer: Layer.Layer<WorkerConnection, never, WorkerConnection | Side
       if (known !== undefined) return known
       const made: WorkerLink = {
         open: (start, listener) =>
-          start.path === PREDICT_PATH ? openHooked(link, start, listener, options) : link.open(start, listener),
+          start.path === STREAM_PREDICT_PATH ? openHooked(link, start, listener, options) : link.open(start, listener),
         gone: link.gone,
         isGoingAway: () => link.isGoingAway(),
         timesHeard: () => link.timesHeard(),

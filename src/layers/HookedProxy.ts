@@ -2,7 +2,7 @@ import { Cause, Effect, Fiber, Layer, Option } from "effect"
 import { AdmittedCall } from "../internal/hooks/admittedCall.ts"
 import { failureStatus, HookFailure, makeTeller } from "../internal/hooks/hookFailure.ts"
 import { decodePredictRequest } from "../internal/inProcess/predictMessages.ts"
-import { makeDecompress } from "../internal/wire/decompress.ts"
+import { makeDecompress, OWN_LIMITS } from "../internal/wire/decompress.ts"
 import { payloads } from "../internal/wire/frames.ts"
 import { InferenceProxy } from "../services/InferenceProxy.ts"
 import type { PredictRequest } from "../services/LlmClient.ts"
@@ -13,7 +13,6 @@ import type { FrameBatch, Status as GrpcStatus } from "../services/Wire.ts"
 
 /** A hook has so long to admit a stream, and never longer than a request may take to come. Milliseconds. */
 const MOST_PATIENCE = 10_000
-const COMPRESSED = { inBytes: 1024 * 1024, outBytes: 4 * 1024 * 1024, atOnce: 2 }
 
 const refusalStatus = ({ code, message, reason, retryAfterMillis }: StreamRefusal): GrpcStatus =>
   Status.make(code ?? Status.Code.RESOURCE_EXHAUSTED, message, {
@@ -32,7 +31,7 @@ export const layer: Layer.Layer<InferenceProxy, never, InferenceProxy | SidecarC
     const { first_message_timeout_secs } = (yield* SidecarConfig).server
     const patience = Math.min(MOST_PATIENCE, first_message_timeout_secs * 900)
     const tell = makeTeller()
-    const decompress = makeDecompress(COMPRESSED)
+    const decompress = makeDecompress(OWN_LIMITS)
     const track = Fiber.runIn(yield* Effect.scope)
     const run = Effect.runForkWith(yield* Effect.context<never>())
 

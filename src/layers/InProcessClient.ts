@@ -12,11 +12,12 @@ import {
   Stream,
   Tracer
 } from "effect"
-import { CONTROL_PATH, decodeControl, encodeControl } from "../internal/connection/workerRpc.ts"
+import { decodeControl, encodeControl } from "../internal/connection/workerRpc.ts"
 import { InProcessCall, type Next } from "../internal/inProcess/inProcessCall.ts"
 import { decodePredictReply, encodePredictRequest } from "../internal/inProcess/predictMessages.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
-import { makeDecompress } from "../internal/wire/decompress.ts"
+import { CONTROL_PATH, STREAM_PREDICT_PATH } from "../internal/wire/aiContract.ts"
+import { makeDecompress, OWN_LIMITS } from "../internal/wire/decompress.ts"
 import { frame, PREFIX_BYTES } from "../internal/wire/frames.ts"
 import { first } from "../internal/wire/metadata.ts"
 import { statusOf } from "../internal/wire/streamStatus.ts"
@@ -26,10 +27,6 @@ import { SidecarConfig } from "../services/SidecarConfig.ts"
 import * as Status from "../services/Status.ts"
 import { FrameTooLarge } from "../services/StreamError.ts"
 import type { Metadata, Status as GrpcStatus } from "../services/Wire.ts"
-
-const PREDICT_PATH = "/cy.llm.AiInference/StreamPredict"
-/** A worker that compresses although it is asked not to: few, and no larger than a reply ever is. */
-const COMPRESSED = { inBytes: 1024 * 1024, outBytes: 4 * 1024 * 1024, atOnce: 2 }
 
 const errorOf = ({ code, message, metadata }: GrpcStatus, delivered: number): PredictError => {
   const retryAfter = Number.parseInt(first(metadata, "grpc-retry-pushback-ms") ?? "", 10)
@@ -66,7 +63,7 @@ export const layer: Layer.Layer<LlmClient, never, SidecarRoutes | SidecarConfig>
     const { metering, server } = yield* SidecarConfig
     const { fallback, routes } = yield* SidecarRoutes
     const now = monotonicMillis(yield* Clock.Clock)
-    const decompress = makeDecompress(COMPRESSED)
+    const decompress = makeDecompress(OWN_LIMITS)
 
     /** Opens a call in the scope; closing it cancels what is left, and waits until the sidecar has finished its work. */
     const open = Effect.fnUntraced(function*(
@@ -100,7 +97,7 @@ export const layer: Layer.Layer<LlmClient, never, SidecarRoutes | SidecarConfig>
       Stream.unwrap(Effect.gen(function*() {
         const checked = yield* Effect.mapError(checkRequest(request), ({ message }) =>
           errorOf(Status.make(Status.Code.INVALID_ARGUMENT, message, { "cy-reason": "invalid_request" }), 0))
-        const ask = yield* open(PREDICT_PATH, encodePredictRequest(checked), options)
+        const ask = yield* open(STREAM_PREDICT_PATH, encodePredictRequest(checked), options)
         let delivered = 0
         const pull = Effect.flatMap(ask, (next): Pull.Pull<readonly [PredictReply], PredictError> => {
           if (next._tag === "End") {

@@ -22,7 +22,7 @@ import { unadmitted } from "../internal/stream/unadmitted.ts"
 import { WaitingRoom } from "../internal/stream/waitingRoom.ts"
 import * as Watchdog from "../internal/stream/watchdog.ts"
 import { workerUnavailable } from "../internal/stream/workerUnavailable.ts"
-import { makeDecompress } from "../internal/wire/decompress.ts"
+import { makeDecompress, OWN_LIMITS } from "../internal/wire/decompress.ts"
 import { inflater } from "../internal/wire/inflate.ts"
 import { pass, type Passed } from "../internal/wire/metadata.ts"
 import { statusOf } from "../internal/wire/streamStatus.ts"
@@ -41,8 +41,6 @@ import { WorkerConnection } from "../services/WorkerConnection.ts"
 
 /** Room for the path within what stays beside `[server] max_metadata_bytes`. */
 const ORDINARY_PATH_LENGTH = 256
-/** A compressed request is opened for its identity alone, off the event loop; one that is larger stays anonymous. */
-const IDENTITY_LIMITS = { inBytes: 1024 * 1024, outBytes: 4 * 1024 * 1024, atOnce: 2 }
 /** What the path of a stream stands on. */
 type Needs = SidecarConfig | WorkerConnection | UsageMeter | StreamMetrics | CallMetrics
 
@@ -135,7 +133,8 @@ const make: Effect.Effect<
     limits,
     onSize: (size) => calls.openCalls("silent", size)
   })
-  const decompress = makeDecompress(IDENTITY_LIMITS)
+  // A compressed request is opened for its identity alone, off the event loop; one that is larger stays anonymous.
+  const decompress = makeDecompress(OWN_LIMITS)
   const streams = new Set<ProxiedStream>()
   /** Calls that have been let in and are not streams yet: their request is being opened. */
   let admitting = 0

@@ -1,5 +1,4 @@
 import { Clock, Effect, Layer } from "effect"
-import { AI_INFERENCE, AI_TRAINING } from "../internal/handlers/aiMessages.ts"
 import { controlHandler } from "../internal/handlers/controlService.ts"
 import { GRPC_HEALTH, grpcHealthRoutes } from "../internal/handlers/grpcHealthService.ts"
 import { healthHandler } from "../internal/handlers/healthService.ts"
@@ -7,6 +6,13 @@ import * as OwnCalls from "../internal/handlers/ownCalls.ts"
 import { REFLECTION_SERVICES, reflectionRoutes } from "../internal/handlers/reflectionService.ts"
 import type { UnaryOptions } from "../internal/handlers/unary.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
+import {
+  AI_INFERENCE,
+  AI_TRAINING,
+  CONTROL_PATH,
+  HEALTH_PATH,
+  STREAM_PREDICT_PATH
+} from "../internal/wire/aiContract.ts"
 import { makeDecompress } from "../internal/wire/decompress.ts"
 import { CallMetrics } from "../services/CallMetrics.ts"
 import { type CallHandler, SidecarRoutes } from "../services/GrpcServer.ts"
@@ -61,9 +67,9 @@ export const layer: Layer.Layer<
     const checkTimeoutMillis = config.health.check_timeout_secs * 1000
     const services = [AI_INFERENCE, AI_TRAINING, GRPC_HEALTH, ...REFLECTION_SERVICES]
     const routes = new Map<string, CallHandler>([
-      [`/${AI_INFERENCE}/StreamPredict`, proxy.predict],
-      [`/${AI_INFERENCE}/Control`, controlHandler({ ...own, config, connection, metrics, proxy, startedAt })],
-      [`/${AI_INFERENCE}/Health`, healthHandler({ ...own, checkTimeoutMillis, connection, metrics, proxy })],
+      [STREAM_PREDICT_PATH, proxy.predict],
+      [CONTROL_PATH, controlHandler({ ...own, config, connection, metrics, proxy, startedAt })],
+      [HEALTH_PATH, healthHandler({ ...own, checkTimeoutMillis, connection, metrics, proxy })],
       ...grpcHealthRoutes({ ...own, services, proxy }),
       ...(yield* reflectionRoutes(own))
     ])

@@ -6,6 +6,7 @@ import * as LinkAges from "../internal/connection/linkAges.ts"
 import * as Backoff from "../internal/connection/reconnectBackoff.ts"
 import { retryAfter } from "../internal/connection/retryHint.ts"
 import * as StatusCell from "../internal/connection/statusCell.ts"
+import { reasonOf } from "../internal/connection/statusWords.ts"
 import { reloadOf } from "../internal/connection/workerRpc.ts"
 import * as Session from "../internal/connection/workerSession.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
@@ -294,10 +295,7 @@ const make = Effect.gen(function*() {
   /** Our word when the worker gives none. */
   const noAnswer = (reason: string): WorkerHealth => ({ healthy: false, metrics: { reason } })
 
-  const whyDown = (): string => {
-    const state = status.current()
-    return state._tag === "Disconnected" ? state.reason : state._tag === "Reloading" ? "Reloading" : "Starting"
-  }
+  const whyDown = (): string => reasonOf(status.current()) ?? "Connecting"
 
   yield* Effect.forkScoped(
     Stream.runForEach(

@@ -4,7 +4,6 @@ import type { LinkFault, WorkerLink } from "./WorkerChannel.ts"
 /** Why there is no worker, as a stable word for logs, `/readyz` and `sidecar status`. */
 export type DownReason =
   | LinkFault
-  | "Starting"
   | "Unhealthy"
   | "HealthTimeout"
   | "HealthFailed"

@@ -1,6 +1,7 @@
 import * as grpc from "@grpc/grpc-js"
 import { Effect, FiberSet, Layer, type Scope, Stream } from "effect"
 import { loadAiInference } from "../internal/client/aiProto.ts"
+import { MAX_MESSAGE_BYTES } from "../internal/wire/aiContract.ts"
 import { socketPath } from "../internal/wire/socketAddress.ts"
 import { BindError } from "../services/GrpcServer.ts"
 import { predict, type PredictCall } from "./predict.ts"
@@ -11,7 +12,6 @@ import * as State from "./state.ts"
 import { control, health } from "./unary.ts"
 
 const DEFAULT_SOCKET = "unix:///tmp/cy_worker.sock"
-const MAX_MESSAGE_BYTES = 104_857_600
 
 /** As a CY-LLM worker: 100 MiB both ways, keepalive each 30 s, without calls too. */
 const SERVER_OPTIONS: grpc.ServerOptions = {

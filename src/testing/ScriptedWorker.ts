@@ -1,4 +1,5 @@
 import { Clock, Context, Deferred, Effect, Fiber, Layer, PubSub, Result, Stream } from "effect"
+import { HEALTH_PATH, STREAM_PREDICT_PATH } from "../internal/wire/aiContract.ts"
 import { LinkError, type LinkFault, WorkerChannel, type WorkerLink } from "../services/WorkerChannel.ts"
 import type { Answer } from "./Answer.ts"
 import * as Answers from "./Answer.ts"
@@ -8,9 +9,7 @@ import { type ProcessWorld, ScriptedProcess } from "./scriptedProcess.ts"
 import { type Action, formatAction, inOrder, parse, type Timeline } from "./Timeline.ts"
 
 /** Path of the one streaming method that the sidecar gives meaning to. */
-export const STREAM_PREDICT = "/cy.llm.AiInference/StreamPredict"
-
-const HEALTH = "/cy.llm.AiInference/Health"
+export const STREAM_PREDICT = STREAM_PREDICT_PATH
 
 /**
  * The controls of the scripted worker: what the tester holds while the sidecar under test holds the `WorkerChannel`.
@@ -75,7 +74,7 @@ const make = Effect.fnUntraced(function*(options: Options) {
   const world: ProcessWorld = {
     now: () => clock.currentTimeMillisUnsafe(),
     fork: (effect) => track(fork(effect)),
-    nextCallId: (path) => path === HEALTH ? ++healthCalls : calls.length - healthCalls + 1,
+    nextCallId: (path) => path === HEALTH_PATH ? ++healthCalls : calls.length - healthCalls + 1,
     record,
     recordCall: (call) => {
       calls.push(call)

@@ -1,5 +1,5 @@
 import { Deferred, Effect, Latch } from "effect"
-import { HEALTH_PATH } from "../internal/connection/workerRpc.ts"
+import { HEALTH_PATH } from "../internal/wire/aiContract.ts"
 import { payloads } from "../internal/wire/frames.ts"
 import { Code, codeName } from "../services/Status.ts"
 import {

@@ -1,5 +1,6 @@
 import { Effect, type Fiber, Latch, type Scope, Semaphore } from "effect"
 import * as Rpc from "../internal/connection/workerRpc.ts"
+import { CONTROL_PATH, HEALTH_PATH } from "../internal/wire/aiContract.ts"
 import * as Status from "../services/Status.ts"
 import type { FrameBatch, Status as GrpcStatus } from "../services/Wire.ts"
 import type { Answer, WorkerSide } from "./Answer.ts"
@@ -22,7 +23,7 @@ export interface ProcessWorld {
 
 const GOAWAY = "worker said GOAWAY with code 0"
 
-const isStream = (path: string): boolean => path !== Rpc.HEALTH_PATH && path !== Rpc.CONTROL_PATH
+const isStream = (path: string): boolean => path !== HEALTH_PATH && path !== CONTROL_PATH
 
 /** One life of the worker, from its start to its death. */
 export class ScriptedProcess implements LinkHost {
@@ -151,9 +152,9 @@ export class ScriptedProcess implements LinkHost {
 
   #builtIn(path: string): Answer {
     switch (path) {
-      case Rpc.HEALTH_PATH:
+      case HEALTH_PATH:
         return (side) => Effect.andThen(side.request, this.#answerHealth(side))
-      case Rpc.CONTROL_PATH:
+      case CONTROL_PATH:
         return (side) => Effect.flatMap(side.request, (request) => this.#answerControl(side, request))
       default:
         return () => Effect.succeed(Status.make(Status.Code.UNIMPLEMENTED, `unknown method ${path}`))

@@ -2,6 +2,7 @@ import * as grpc from "@grpc/grpc-js"
 import { Cause, Clock, Effect, Queue, Schema, type Scope, Stream } from "effect"
 import { readFileSync } from "node:fs"
 import * as Status from "../../services/Status.ts"
+import { MAX_MESSAGE_BYTES } from "../wire/aiContract.ts"
 import { socketPath } from "../wire/socketAddress.ts"
 import {
   ControlMessage,
@@ -11,8 +12,6 @@ import {
   type PredictRequest,
   WorkerHealthMessage
 } from "./aiProto.ts"
-
-const MAX_MESSAGE_BYTES = 104_857_600
 
 /** A call that did not end OK. `trailers` holds the text of every ASCII trailer. */
 export class CallFailed extends Schema.TaggedError<CallFailed>()("CallFailed", {

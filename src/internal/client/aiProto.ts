@@ -3,6 +3,7 @@ import * as protoLoader from "@grpc/proto-loader"
 import { Schema } from "effect"
 import { fileURLToPath } from "node:url"
 import { packageFile } from "../packageFile.ts"
+import { AI_INFERENCE } from "../wire/aiContract.ts"
 
 /** The packaged proto file. */
 export const protoPath = fileURLToPath(packageFile("proto/ai_service.proto"))
@@ -75,7 +76,7 @@ const isService = (definition: protoLoader.AnyDefinition): definition is protoLo
 
 const methodOf = (service: protoLoader.ServiceDefinition, name: string): Method => {
   const method = service[name]
-  if (method === undefined) throw new Error(`${protoPath}: cy.llm.AiInference has no ${name}`)
+  if (method === undefined) throw new Error(`${protoPath}: ${AI_INFERENCE} has no ${name}`)
   return method
 }
 
@@ -85,8 +86,8 @@ const methodOf = (service: protoLoader.ServiceDefinition, name: string): Method 
  */
 export const loadAiInference = (): AiInference => {
   const definition = protoLoader.loadSync(protoPath, { keepCase: true, defaults: true, arrays: true, objects: true })
-  const service = definition["cy.llm.AiInference"]
-  if (service === undefined || !isService(service)) throw new Error(`${protoPath}: no service cy.llm.AiInference`)
+  const service = definition[AI_INFERENCE]
+  if (service === undefined || !isService(service)) throw new Error(`${protoPath}: no service ${AI_INFERENCE}`)
   return {
     service,
     streamPredict: methodOf(service, "StreamPredict"),

@@ -8,8 +8,6 @@ const isTcp = ({ server }: Settings): boolean => parseWorkerAddress(server.worke
 export const remedyFor = (settings: Settings, address: string) => (reason: DownReason): string => {
   const { health } = settings
   switch (reason) {
-    case "Starting":
-      return `the first attempt on ${address} is under way`
     case "SocketMissing":
       return `start the worker, or set [server] worker_uds to the socket it listens on (now ${address})`
     case "ConnectionRefused":

@@ -3,12 +3,9 @@ import { Code, codeName } from "../../services/Status.ts"
 import { type CallEnd, type FrameBatch, noMetadata } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import type { WorkerHealth } from "../../services/WorkerConnection.ts"
+import { HEALTH_PATH } from "../wire/aiContract.ts"
 import { frame, payloads } from "../wire/frames.ts"
 import { type MapBounds, stringMapOf, text, visit, Writer } from "../wire/protobuf.ts"
-
-/** Paths of the unary calls that the sidecar makes itself. */
-export const HEALTH_PATH = "/cy.llm.AiInference/Health"
-export const CONTROL_PATH = "/cy.llm.AiInference/Control"
 
 /** A worker's words in a line of the log, and on the status page. */
 const MAX_DETAIL_LENGTH = 300

@@ -1,9 +1,5 @@
 import { lastBytes, text } from "../wire/protobuf.ts"
 
-/** The services of the wire contract, by their full names. */
-export const AI_INFERENCE = "cy.llm.AiInference"
-export const AI_TRAINING = "cy.llm.AiTraining"
-
 /** A longer command is none of ours: it is not even decoded. */
 const MAX_COMMAND_BYTES = 256
 
@@ -12,13 +8,3 @@ export const commandOf = (message: Uint8Array): string | undefined => {
   const command = lastBytes(message, 2)
   return command === undefined || command.length > MAX_COMMAND_BYTES ? undefined : text(command)
 }
-
-/** The methods of AiTraining: carried, never looked into. */
-export const AI_TRAINING_METHODS = [
-  "StartTraining",
-  "GetTrainingStatus",
-  "CancelTraining",
-  "ListTrainingJobs",
-  "ExecuteCustomScript",
-  "CancelCustomScript"
-] as const

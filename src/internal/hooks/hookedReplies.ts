@@ -11,8 +11,9 @@ import {
 } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { decodePredictReply, decodePredictRequest } from "../inProcess/predictMessages.ts"
-import { concat, frame, lengthAt, payloads, PREFIX_BYTES } from "../wire/frames.ts"
+import { frame, lengthAt, payloads, PREFIX_BYTES } from "../wire/frames.ts"
 import { Writer } from "../wire/protobuf.ts"
+import { withIndex } from "../wire/replyIndex.ts"
 import { failureStatus, HookFailure, type TellFailure } from "./hookFailure.ts"
 
 /** What happens to the text of every stream. */
@@ -36,21 +37,16 @@ export const openHooked = (
   return replies.attach(link.open(start, replies))
 }
 
-const INDEX_FIELD = 4
 /** Hooks that neither take nor give for so long, although they could do both, hang. */
 const PATIENCE = "30 seconds"
 const stopped = Status.make(Status.Code.OK, "", { "cy-reason": "stopped" })
-
-/** The message with another `index`: of a field the last one counts (protobuf.dev, "Last One Wins"). */
-const withIndex = (message: Uint8Array, index: number): FrameBatch =>
-  frame(concat([message, new Writer().varint(INDEX_FIELD, index).finish()]))
 
 const textFrame = (traceId: string, chunk: string, endOfStream: boolean, index: number): FrameBatch => {
   const writer = new Writer()
   if (traceId !== "") writer.string(1, traceId)
   if (chunk !== "") writer.string(2, chunk)
   if (endOfStream) writer.varint(3, 1)
-  if (index !== 0) writer.varint(INDEX_FIELD, index)
+  if (index !== 0) writer.varint(4, index)
   return frame(writer.finish())
 }
 
@@ -200,8 +196,10 @@ class HookedReplies implements ReplyListener, WorkerCall {
     wake?.()
   }
 
-  #asIs({ frame, reply }: Taken): FrameBatch {
-    return reply.index === this.#sent ? frame : withIndex(frame.subarray(PREFIX_BYTES), this.#sent)
+  #asIs(taken: Taken): FrameBatch {
+    return taken.reply.index === this.#sent
+      ? taken.frame
+      : frame(withIndex(taken.frame.subarray(PREFIX_BYTES), this.#sent))
   }
 
   #emit(text: string): Effect.Effect<void> {

@@ -1,26 +1,18 @@
 import { Code, codeName } from "../../services/Status.ts"
 import type { ModelTokens } from "../../services/StreamMetrics.ts"
+import { AI_INFERENCE, AI_INFERENCE_METHODS, AI_TRAINING, AI_TRAINING_METHODS } from "../wire/aiContract.ts"
 
 /**
  * Labels whose values come from outside. Each keeps its number of series bounded, whatever a caller sends: a metric
  * name's labels must never grow with what strangers can type.
  */
 
-const inference = ["StreamPredict", "Control", "Health"]
-const training = [
-  "StartTraining",
-  "GetTrainingStatus",
-  "CancelTraining",
-  "ListTrainingJobs",
-  "ExecuteCustomScript",
-  "CancelCustomScript"
-]
 const health = ["Check", "List", "Watch"]
 
 /** The methods that have a label of their own; every other path is "other". */
 export const knownMethods: ReadonlyArray<string> = [
-  ...inference.map((method) => `cy.llm.AiInference/${method}`),
-  ...training.map((method) => `cy.llm.AiTraining/${method}`),
+  ...AI_INFERENCE_METHODS.map((method) => `${AI_INFERENCE}/${method}`),
+  ...AI_TRAINING_METHODS.map((method) => `${AI_TRAINING}/${method}`),
   ...health.map((method) => `grpc.health.v1.Health/${method}`),
   "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
   "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"

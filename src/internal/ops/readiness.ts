@@ -1,7 +1,7 @@
 import type { Admission } from "../../services/InferenceProxy.ts"
 import type { JournalCondition } from "../../services/UsageJournal.ts"
 import type { WorkerState } from "../../services/WorkerConnection.ts"
-import { SATURATED_REMEDY, saturatedDetail } from "../connection/workerStateWords.ts"
+import { SATURATED_REMEDY, saturatedDetail, type StatusWord, statusWord } from "../connection/statusWords.ts"
 import { statusOf } from "../wire/streamStatus.ts"
 
 /** The answer of `/readyz`. Times are ISO 8601 in UTC. */
@@ -12,7 +12,7 @@ export interface Readiness {
   readonly new_streams: "served" | "held" | "refused"
   /** Until when a stream that came now would be held at most. */
   readonly held_until: string | null
-  readonly status: "connecting" | "connected" | "reloading" | "disconnected"
+  readonly status: StatusWord
   /** Why it is not ready, as one stable word; `Saturated` is said of a worker that is ready. */
   readonly reason: string | null
   readonly detail: string | null
@@ -98,13 +98,6 @@ const admissionWord = { Served: "served", Held: "held", Refused: "refused" } as 
 
 /** The last moment that a `Date` can name: a hold may be set to longer than that. */
 const MAX_DATE = 8.64e15
-
-const statusWord: Record<WorkerState["_tag"], Readiness["status"]> = {
-  Connecting: "connecting",
-  Connected: "connected",
-  Reloading: "reloading",
-  Disconnected: "disconnected"
-}
 
 const journalView = (
   condition: JournalCondition | undefined,

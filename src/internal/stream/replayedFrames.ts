@@ -1,24 +1,11 @@
 import { noReplies } from "../../services/UsageMeter.ts"
 import type { FrameBatch } from "../../services/Wire.ts"
 import { concat, frame, payloads } from "../wire/frames.ts"
-import { visit, Writer } from "../wire/protobuf.ts"
+import { Writer } from "../wire/protobuf.ts"
+import { indexOf, withIndex } from "../wire/replyIndex.ts"
 import { peekBatch, type PeekOptions } from "./peek.ts"
 
-const INDEX_FIELD = 4
 const CHUNK_FIELD = 2
-
-const indexOf = (message: Uint8Array): number | undefined => {
-  let index = 0
-  const valid = visit(message, { varint: (field, value) => void (field === INDEX_FIELD && (index = value)) })
-  return valid ? index : undefined
-}
-
-/**
- * The message with another `index`: the new value is appended, since the last one of a field counts (protobuf.dev,
- * "Last One Wins"); all other bytes stay as they came.
- */
-const withIndex = (message: Uint8Array, index: number): Uint8Array =>
-  concat([message, new Writer().varint(INDEX_FIELD, index).finish()])
 
 /** A StreamPredictResponse of our own, for people: `[reload] hold_notice`. */
 export const noticeFrame = (text: string): FrameBatch => frame(new Writer().string(CHUNK_FIELD, text).finish())

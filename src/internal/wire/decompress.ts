@@ -20,6 +20,12 @@ export interface DecompressLimits {
   readonly atOnce: number
 }
 
+/**
+ * What the sidecar opens for itself, beside the path of a token: a request for who asks, a worker's reply although it was
+ * asked not to compress. Few at a time, and none larger than such messages are.
+ */
+export const OWN_LIMITS: DecompressLimits = { inBytes: 1024 * 1024, outBytes: 4 * 1024 * 1024, atOnce: 2 }
+
 /** Opens one message that has the compressed flag, which is of this `grpc-encoding`. */
 export type Decompress = (message: Uint8Array, encoding: string | undefined) => Effect.Effect<Uint8Array, GrpcStatus>
 

@@ -1,18 +1,10 @@
 import { LinkFault } from "../../../services/WorkerChannel.ts"
 import type { WorkerState } from "../../../services/WorkerConnection.ts"
 import type { WorkerMetrics } from "../../../services/WorkerMetrics.ts"
+import { statusWord } from "../../connection/statusWords.ts"
 import { wordCounter } from "../labelSets.ts"
 import { byLabel, counter, gauge } from "../metricFamily.ts"
 import type { Figures } from "./figures.ts"
-
-const workerStates = ["connecting", "connected", "reloading", "disconnected"] as const
-
-const workerStateWord: Record<WorkerState["_tag"], typeof workerStates[number]> = {
-  Connecting: "connecting",
-  Connected: "connected",
-  Reloading: "reloading",
-  Disconnected: "disconnected"
-}
 
 const connectionStatus: Record<WorkerState["_tag"], number> = {
   Connecting: 0,
@@ -55,7 +47,7 @@ export const make = (): Figures<WorkerMetrics["Service"]> => {
       "sidecar_worker_status",
       "1 for the worker's status, 0 for every other.",
       "state",
-      () => workerStates.map((word) => [word, workerStateWord[state] === word ? 1 : 0] as const)
+      () => Object.values(statusWord).map((word) => [word, statusWord[state] === word ? 1 : 0] as const)
     ),
     counter(
       "sidecar_worker_connection_errors_total",

@@ -1,5 +1,14 @@
 import type { WorkerState } from "../../services/WorkerConnection.ts"
 
+/** The worker's status in one word, wherever a machine reads it: metric labels, `/readyz`, the status page. */
+export const statusWord = {
+  Connecting: "connecting",
+  Connected: "connected",
+  Reloading: "reloading",
+  Disconnected: "disconnected"
+} as const satisfies Record<WorkerState["_tag"], string>
+export type StatusWord = typeof statusWord[WorkerState["_tag"]]
+
 const iso = (millis: number): string => new Date(millis).toISOString()
 
 /**
