@@ -4,6 +4,7 @@ import { CliConfig, CliOutput, Command, GlobalFlag } from "effect/cli"
 import { check } from "./cli/check.ts"
 import { daemon } from "./cli/daemon.ts"
 import { demo } from "./cli/demo.ts"
+import { events } from "./cli/events.ts"
 import { ExitCode, quietly } from "./cli/exit.ts"
 import { predict } from "./cli/predict.ts"
 import { runToEnd } from "./cli/process.ts"
@@ -15,7 +16,7 @@ import { version } from "./internal/version.ts"
 
 const root = Command.make("sidecar", {}, () => daemon).pipe(
   Command.withDescription("A resilient gRPC sidecar beside an LLM inference worker. Without a command it runs."),
-  Command.withSubcommands([run, demo, check, status, predict, worker, usage])
+  Command.withSubcommands([run, demo, check, status, events, predict, worker, usage])
 )
 
 /** "…; did you mean worker?" */

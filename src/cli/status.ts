@@ -1,28 +1,17 @@
 import { Effect, Schedule } from "effect"
 import { Command, Flag } from "effect/cli"
-import type { CallFailed } from "../internal/client/aiClient.ts"
-import { CliExit, ExitCode, quietly } from "./exit.ts"
-import { connect, explain, type Peer, peerFlags, reachable } from "./peer.ts"
+import { type CliExit, ExitCode, quietly } from "./exit.ts"
+import { notASidecar, order, type Payload } from "./order.ts"
+import { connect, type Peer, peerFlags, reachable } from "./peer.ts"
 import { duration, onStdout, print, printLine } from "./terminal.ts"
 
-type Payload = Readonly<Record<string, string>>
-
 const CLEAR_SCREEN = "\u001B[H\u001B[2J"
-/** A status that takes longer than this is none. */
-const DEADLINE_SECONDS = 5
 
-const isSidecar = (payload: Payload): boolean => payload.status === "ok" && payload.worker_state !== undefined
-
-const notASidecar = (address: string): CliExit =>
-  new CliExit({
-    code: ExitCode.unavailable,
-    message: `${address} answers, but it is not a sidecar (a worker?); name the sidecar's address with --addr`
-  })
-
-const ask = ({ address, client }: Peer): Effect.Effect<Payload, CliExit> =>
-  client.control("sidecar.status", {}, { deadlineSeconds: DEADLINE_SECONDS }).pipe(
-    Effect.catchTag("CallFailed", (error: CallFailed) => Effect.fail(explain(error, address))),
-    Effect.flatMap(({ payload }) => isSidecar(payload) ? Effect.succeed(payload) : Effect.fail(notASidecar(address)))
+const ask = (peer: Peer): Effect.Effect<Payload, CliExit> =>
+  Effect.filterOrFail(
+    order(peer, "sidecar.status"),
+    (payload) => payload.worker_state !== undefined,
+    () => notASidecar(peer.address)
   )
 
 const number = (payload: Payload, key: string): number => Number(payload[key] ?? 0)

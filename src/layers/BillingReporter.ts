@@ -2,6 +2,7 @@ import { Clock, Data, Duration, Effect, Layer, Schedule } from "effect"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import { BillingSink } from "../services/BillingSink.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
+import { eventTeller, SidecarEvent } from "../services/SidecarEvents.ts"
 import { Settlement, type UsageBatch, UsageJournal } from "../services/UsageJournal.ts"
 import { UsageMetrics } from "../services/UsageMetrics.ts"
 
@@ -45,6 +46,7 @@ export const layer: Layer.Layer<never, never, UsageJournal | BillingSink | Usage
     const journal = yield* UsageJournal
     const sink = yield* BillingSink
     const metrics = yield* UsageMetrics
+    const tell = yield* eventTeller
     let troubled = false
     /** How long the service took for the last answer. Milliseconds. */
     let took = 0
@@ -54,11 +56,12 @@ export const layer: Layer.Layer<never, never, UsageJournal | BillingSink | Usage
       Effect.suspend(() => {
         const [record, another] = batch.records
         metrics.usageReport(another === undefined ? "set_aside" : "split")
-        return another === undefined
-          ? Effect.logError(
-            `billing: a record was refused and set aside (${reason}); see "sidecar usage quarantine list"`
-          ).pipe(Effect.annotateLogs({ record_id: record?.record_id }))
-          : Effect.logDebug(`billing: a report of ${batch.records.length} records is split (${reason})`)
+        if (another !== undefined) {
+          return Effect.logDebug(`billing: a report of ${batch.records.length} records is split (${reason})`)
+        }
+        const detail = `billing: a record was refused and set aside (${reason}); see "sidecar usage quarantine list"`
+        tell(SidecarEvent.BillingChanged({ status: "set_aside", detail }))
+        return Effect.logError(detail).pipe(Effect.annotateLogs({ record_id: record?.record_id }))
       })
 
     const attempt = (batch: UsageBatch): Effect.Effect<Settlement, NotNow> =>
@@ -70,7 +73,11 @@ export const layer: Layer.Layer<never, never, UsageJournal | BillingSink | Usage
         switch (verdict._tag) {
           case "Accepted":
             metrics.usageReport(verdict.duplicate ? "duplicate" : "accepted")
-            if (troubled) yield* Effect.logInfo("billing: reports are accepted again")
+            if (troubled) {
+              const detail = "billing: reports are accepted again"
+              tell(SidecarEvent.BillingChanged({ status: "accepted", detail }))
+              yield* Effect.logInfo(detail)
+            }
             troubled = false
             return Settlement.Acknowledged()
           case "TooLarge":
@@ -84,11 +91,11 @@ export const layer: Layer.Layer<never, never, UsageJournal | BillingSink | Usage
             const first = !troubled
             troubled = true
             if (first) {
-              yield* Effect.logWarning(
-                verdict.reason === "misconfigured"
-                  ? `billing: the service does not know us (${verdict.detail}); check [metering] billing_endpoint`
-                  : `billing: no report can be delivered (${verdict.detail}); records wait in the journal`
-              )
+              const detail = verdict.reason === "misconfigured"
+                ? `billing: the service does not know us (${verdict.detail}); check [metering] billing_endpoint`
+                : `billing: no report can be delivered (${verdict.detail}); records wait in the journal`
+              tell(SidecarEvent.BillingChanged({ status: "failing", detail }))
+              yield* Effect.logWarning(detail)
             }
             return yield* new NotNow({
               message: verdict.detail,

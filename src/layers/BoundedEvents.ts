@@ -1,5 +1,8 @@
 import { Clock, Effect, Layer, Stream } from "effect"
 import { monotonicMillis } from "../internal/monotonic.ts"
+import { EventHistory } from "../internal/ops/eventHistory.ts"
+import { CallMetrics } from "../services/CallMetrics.ts"
+import { InferenceProxy } from "../services/InferenceProxy.ts"
 import { SidecarEvent, SidecarEvents } from "../services/SidecarEvents.ts"
 import { WorkerConnection, type WorkerState } from "../services/WorkerConnection.ts"
 
@@ -41,27 +44,37 @@ class Subscriber {
   })
 }
 
-/** Events, each subscriber with a bounded memory of its own. */
-export const layer: Layer.Layer<SidecarEvents> = Layer.sync(SidecarEvents, () => {
-  const subscribers = new Set<Subscriber>()
-  return SidecarEvents.of({
-    events: Stream.unwrap(Effect.map(
-      Effect.acquireRelease(
-        Effect.sync(() => {
-          const subscriber = new Subscriber()
-          subscribers.add(subscriber)
-          return subscriber
-        }),
-        (subscriber) => Effect.sync(() => subscribers.delete(subscriber))
-      ),
-      (subscriber) => Stream.fromPull(Effect.succeed(subscriber.take))
-    )),
-    isListenedTo: () => subscribers.size > 0,
-    tell: (event) => {
-      for (const subscriber of subscribers) subscriber.tell(event)
-    }
+/** Events, each subscriber with a bounded memory of its own; and the last hundred for who comes later. */
+export const layer: Layer.Layer<SidecarEvents> = Layer.effect(
+  SidecarEvents,
+  Effect.gen(function*() {
+    const clock = yield* Clock.Clock
+    const history = new EventHistory({
+      wall: () => clock.currentTimeMillisUnsafe(),
+      monotonic: monotonicMillis(clock)
+    })
+    const subscribers = new Set<Subscriber>()
+    return SidecarEvents.of({
+      events: Stream.unwrap(Effect.map(
+        Effect.acquireRelease(
+          Effect.sync(() => {
+            const subscriber = new Subscriber()
+            subscribers.add(subscriber)
+            return subscriber
+          }),
+          (subscriber) => Effect.sync(() => subscribers.delete(subscriber))
+        ),
+        (subscriber) => Stream.fromPull(Effect.succeed(subscriber.take))
+      )),
+      history: () => history.recent(),
+      isListenedTo: () => subscribers.size > 0,
+      tell: (event) => {
+        history.note(event)
+        for (const subscriber of subscribers) subscriber.tell(event)
+      }
+    })
   })
-})
+)
 
 /** Tells of the worker's status, change by change. */
 export const layerOfWorker: Layer.Layer<never, never, SidecarEvents | WorkerConnection> = Layer.effectDiscard(
@@ -89,6 +102,34 @@ export const layerOfWorker: Layer.Layer<never, never, SidecarEvents | WorkerConn
           tellReload(state)
         })
       ),
+      (unsubscribe) => Effect.sync(unsubscribe)
+    )
+  })
+)
+
+/** Tells of each refusal that is counted. */
+export const layerOfRefusals: Layer.Layer<CallMetrics, never, CallMetrics | SidecarEvents> = Layer.effect(
+  CallMetrics,
+  Effect.gen(function*() {
+    const calls = yield* CallMetrics
+    const { tell } = yield* SidecarEvents
+    return CallMetrics.of({
+      ...calls,
+      refused: (reason) => {
+        calls.refused(reason)
+        tell(SidecarEvent.Refused({ reason }))
+      }
+    })
+  })
+)
+
+/** Tells of drains, where they are ordered from. */
+export const layerOfDrain: Layer.Layer<never, never, SidecarEvents | InferenceProxy> = Layer.effectDiscard(
+  Effect.gen(function*() {
+    const events = yield* SidecarEvents
+    const proxy = yield* InferenceProxy
+    yield* Effect.acquireRelease(
+      Effect.sync(() => proxy.onDraining((draining) => events.tell(SidecarEvent.DrainChanged({ draining })))),
       (unsubscribe) => Effect.sync(unsubscribe)
     )
   })

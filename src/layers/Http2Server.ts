@@ -17,6 +17,7 @@ import { GatewayMetrics } from "../services/GatewayMetrics.ts"
 import { type BindError, GrpcServer, SidecarRoutes } from "../services/GrpcServer.ts"
 import { MessageBudget } from "../services/MessageBudget.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
+import { eventTeller } from "../services/SidecarEvents.ts"
 import type { ServerCall } from "../services/Wire.ts"
 
 /** Who is at the other end. Of a TCP connection that is already reset, Node knows no address: nobody trusts that one. */
@@ -52,7 +53,7 @@ const make: Effect.Effect<
 
   const loop = new Loop(now)
   const settings = { maxMessageBytes: config.max_message_bytes, budget: yield* MessageBudget }
-  const report = connectionReport(metrics, run, now)
+  const report = connectionReport(metrics, run, now, yield* eventTeller)
   const idle = yield* Latch.make(true)
   let accepting = true
   const gate = new Gate(

@@ -5,6 +5,7 @@ import { makeMemoryStore } from "../internal/usage/memoryStore.ts"
 import { makeRecordIds } from "../internal/usage/recordId.ts"
 import { isBilled } from "../services/BillingSink.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
+import { eventTeller } from "../services/SidecarEvents.ts"
 import { UsageJournal } from "../services/UsageJournal.ts"
 import { UsageMetrics } from "../services/UsageMetrics.ts"
 
@@ -43,7 +44,13 @@ export const layer: Layer.Layer<UsageJournal, never, SidecarConfig | UsageMetric
       balance: Effect.sync(() => ledger.balance())
     }
     return UsageJournal.of(
-      yield* makeGroupCommit(backend, { session, limit: metering.offline_queue_size, recordId, metrics })
+      yield* makeGroupCommit(backend, {
+        session,
+        limit: metering.offline_queue_size,
+        recordId,
+        metrics,
+        tell: yield* eventTeller
+      })
     )
   })
 )

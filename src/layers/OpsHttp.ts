@@ -19,6 +19,7 @@ import { MetricReadings } from "../services/MetricReadings.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { OpsHttp } from "../services/OpsHttp.ts"
 import { type Settings, SidecarConfig } from "../services/SidecarConfig.ts"
+import { eventTeller, SidecarEvent, SidecarEvents } from "../services/SidecarEvents.ts"
 import { UsageJournal } from "../services/UsageJournal.ts"
 import { WorkerConnection } from "../services/WorkerConnection.ts"
 
@@ -70,6 +71,7 @@ const makePages = Effect.fnUntraced(function*(
   const proxy = yield* InferenceProxy
   const readings = Option.getOrUndefined(yield* Effect.serviceOption(MetricReadings))
   const journal = Option.getOrUndefined(yield* Effect.serviceOption(UsageJournal))
+  const events = Option.getOrUndefined(yield* Effect.serviceOption(SidecarEvents))
   const billed = yield* isBilled
   const clock = yield* Clock.Clock
   const monotonic = monotonicMillis(clock)
@@ -123,15 +125,19 @@ const makePages = Effect.fnUntraced(function*(
       health: worker.lastHealth(),
       settings,
       billed,
-      publish
+      publish,
+      events: events?.history() ?? []
     })
   })
 
+  const reported = sharedAnswer(Effect.map(report, (answer) => json(answer)), monotonic)
   return new Map<string, Effect.Effect<OpsAnswer>>([
     ["/healthz", Effect.succeed({ body: "ok\n" })],
     ["/readyz", Effect.map(ready, (answer) => json(answer, answer.ready ? 200 : 503))],
     ["/metrics", sharedAnswer(metrics.scrape, monotonic)],
-    ["/status.json", sharedAnswer(Effect.map(report, (answer) => json(answer)), monotonic)],
+    ["/api/status", reported],
+    // Its name in earlier versions.
+    ["/status.json", reported],
     [
       "/",
       sharedAnswer(
@@ -181,13 +187,20 @@ const makeOnLimit = Effect.fnUntraced(function*(
   const now = monotonicMillis(yield* Clock.Clock)
   const track = Fiber.runIn(yield* Effect.scope)
   const run = Effect.runForkWith(yield* Effect.context<never>())
-  const toldAt = new Map<OpsLimit, number>()
+  const tell = yield* eventTeller
+  const told = new Map<OpsLimit, { readonly at: number; untold: number }>()
   return (limit, peer) => {
     metrics.opsLimited(limit)
     const at = now()
-    if (at - (toldAt.get(limit) ?? Number.NEGATIVE_INFINITY) < tellAgainMillis) return
-    toldAt.set(limit, at)
-    track(run(Effect.logWarning(limitWords(limit, maxConnections)).pipe(Effect.annotateLogs({ peer }))))
+    const last = told.get(limit)
+    if (last !== undefined && at - last.at < tellAgainMillis) {
+      last.untold++
+      return
+    }
+    told.set(limit, { at, untold: 0 })
+    const detail = limitWords(limit, maxConnections)
+    track(run(Effect.logWarning(detail).pipe(Effect.annotateLogs({ peer }))))
+    tell(SidecarEvent.LimitReached({ limit: `ops_${limit}`, detail, times: 1 + (last?.untold ?? 0) }))
   }
 })
 

@@ -55,8 +55,11 @@ const layerOver = <E>(journal: Layer.Layer<UsageJournal, E, SidecarConfig | Usag
     Layer.provide(SidecarRoutes.layer),
     // A stream is admitted before the path of a stream knows of it, and its text is changed before it is counted.
     Layer.provideMerge(HookedProxy.layer),
+    Layer.provideMerge(BoundedEvents.layerOfDrain),
     Layer.provideMerge(ReplayingProxy.layer),
     Layer.provideMerge(HookedConnection.layer),
+    // A refusal is told where it is counted.
+    Layer.provideMerge(BoundedEvents.layerOfRefusals),
     // What happens is told as long as something happens.
     Layer.provideMerge(BoundedEvents.layerOfWorker),
     // The path of a stream needs a status to decide on and a meter to count into.
@@ -66,9 +69,9 @@ const layerOver = <E>(journal: Layer.Layer<UsageJournal, E, SidecarConfig | Usag
     Layer.provideMerge(ObservedJournal.layer),
     // Below the meter: what was counted outlives what counts it.
     Layer.provideMerge(journal),
-    Layer.provideMerge(BoundedEvents.layer),
     // All that a peer can exhaust tells here when it bites.
     Layer.provideMerge(LimitLog.layer),
+    Layer.provideMerge(BoundedEvents.layer),
     Layer.provideMerge(PromMetrics.layer)
   )
 
@@ -100,8 +103,8 @@ const tracing = Layer.unwrap(Effect.gen(function*() {
   return (yield* Effect.promise(() => import("./Tracing.ts"))).layer
 }))
 
-/** Where the wire tells of its bounds: the same figures and the same log as everybody's. */
-const told = LimitLog.layer.pipe(Layer.provide(PromMetrics.layer))
+/** Where the wire tells of its bounds: the same figures, the same events and the same log as everybody's. */
+const told = LimitLog.layer.pipe(Layer.provide(BoundedEvents.layer), Layer.provide(PromMetrics.layer))
 
 /** The memory for half messages. */
 const budget = UnfinishedBudget.layer.pipe(Layer.provide(told), Layer.provide(PromMetrics.layer))

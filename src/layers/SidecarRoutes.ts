@@ -1,4 +1,4 @@
-import { Clock, Effect, Layer } from "effect"
+import { Clock, Effect, Layer, Option } from "effect"
 import { controlHandler } from "../internal/handlers/controlService.ts"
 import { GRPC_HEALTH, grpcHealthRoutes } from "../internal/handlers/grpcHealthService.ts"
 import { healthHandler } from "../internal/handlers/healthService.ts"
@@ -20,6 +20,7 @@ import { InferenceProxy } from "../services/InferenceProxy.ts"
 import { Limits } from "../services/Limits.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
+import { SidecarEvents } from "../services/SidecarEvents.ts"
 import { WorkerConnection } from "../services/WorkerConnection.ts"
 
 /** The largest request of a method of our own: an order, or the name of a service or a symbol. */
@@ -45,6 +46,8 @@ export const layer: Layer.Layer<
     const metrics = yield* Metrics
     const calls = yield* CallMetrics
     const proxy = yield* InferenceProxy
+    const events = Option.getOrUndefined(yield* Effect.serviceOption(SidecarEvents))
+    const history = () => events?.history() ?? []
     const startedAt = monotonicMillis(yield* Clock.Clock)()
 
     const maxMessageBytes = Math.min(OWN_REQUEST_BYTES, config.server.max_message_bytes)
@@ -68,7 +71,7 @@ export const layer: Layer.Layer<
     const services = [AI_INFERENCE, AI_TRAINING, GRPC_HEALTH, ...REFLECTION_SERVICES]
     const routes = new Map<string, CallHandler>([
       [STREAM_PREDICT_PATH, proxy.predict],
-      [CONTROL_PATH, controlHandler({ ...own, config, connection, metrics, proxy, startedAt })],
+      [CONTROL_PATH, controlHandler({ ...own, config, connection, history, metrics, proxy, startedAt })],
       [HEALTH_PATH, healthHandler({ ...own, checkTimeoutMillis, connection, metrics, proxy })],
       ...grpcHealthRoutes({ ...own, services, proxy }),
       ...(yield* reflectionRoutes(own))

@@ -16,6 +16,7 @@ import type {
 } from "../internal/usage/threadProtocol.ts"
 import { isBilled } from "../services/BillingSink.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
+import { eventTeller } from "../services/SidecarEvents.ts"
 import { JournalError, JournalFault, UsageJournal } from "../services/UsageJournal.ts"
 import { UsageMetrics } from "../services/UsageMetrics.ts"
 
@@ -218,7 +219,14 @@ export const layer: Layer.Layer<UsageJournal, JournalError, SidecarConfig | Usag
       balance: Effect.map(ask({ op: "balance" }), ({ balance }) => balance)
     }
     return UsageJournal.of(
-      yield* makeGroupCommit(backend, { session, limit: metering.offline_queue_size, recordId, metrics, fault })
+      yield* makeGroupCommit(backend, {
+        session,
+        limit: metering.offline_queue_size,
+        recordId,
+        metrics,
+        fault,
+        tell: yield* eventTeller
+      })
     )
   })
 )

@@ -15,7 +15,7 @@ describe("the command line", () => {
 
   it("lists its subcommands when it is asked for help", async () => {
     const { code, stdout } = await run(["--help"])
-    for (const name of ["run", "demo", "check", "status", "predict", "worker"]) {
+    for (const name of ["run", "demo", "check", "status", "events", "predict", "worker"]) {
       expect(stdout).toMatch(new RegExp(`^  ${name} `, "m"))
     }
     expect(code).toBe(0)

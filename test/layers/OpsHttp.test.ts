@@ -212,7 +212,7 @@ describe("OpsHttp", () => {
     )
     world.healthMetrics = { model_path: "/home/secret-folder/qwen" }
     return Effect.gen(function*() {
-      for (const path of ["/", "/status.json", "/readyz"]) {
+      for (const path of ["/", "/api/status", "/status.json", "/readyz"]) {
         const { body } = yield* call(path)
         assert.notInclude(body, "secret-folder")
         assert.include(body, "…/cy_worker.sock")
@@ -222,7 +222,7 @@ describe("OpsHttp", () => {
 
   it.live("answers HEAD without a body, other methods with 405, other paths with 404", () =>
     Effect.gen(function*() {
-      for (const path of ["/", "/metrics", "/healthz", "/readyz", "/status.json"]) {
+      for (const path of ["/", "/metrics", "/healthz", "/readyz", "/api/status", "/status.json"]) {
         const head = yield* call(path, "HEAD")
         assert.deepStrictEqual([path, head.status, head.body], [path, 200, ""])
         assert.isAbove(Number(head.headers["content-length"]), 0)

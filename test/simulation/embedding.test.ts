@@ -4,10 +4,12 @@ import { TestClock } from "effect/testing"
 import {
   BillingSink,
   BillingVerdict,
+  InferenceProxy,
   LlmClient,
   type PredictRequest,
   Sidecar,
   type SidecarEvent,
+  SidecarEvents,
   type UsageRecord,
   WorkerConnection
 } from "../../src/index.ts"
@@ -169,6 +171,32 @@ it.effect("events tell of ends, of the worker and of reloads, in order", () =>
     Effect.provide(
       Sidecar.make({ journal: "memory" }).pipe(Layer.provideMerge(scripted("a")))
     )
+  ))
+
+it.effect("what happened is remembered for who comes later, whether or not anybody listened", () =>
+  Effect.gen(function*() {
+    const worker = yield* ScriptedWorker.ScriptedWorker
+    yield* connected
+    for (const { action } of Result.getOrThrow(Timeline.parse("at 0s: reload for 10s"))) yield* worker.perform(action)
+    yield* TestClock.adjust("30 seconds")
+    yield* (yield* InferenceProxy).drain
+    for (let n = 0; n < 3; n++) yield* Effect.flip(Stream.runDrain(LlmClient.tokens(request)))
+    const { history, isListenedTo } = yield* SidecarEvents
+    assert.isFalse(isListenedTo())
+    assert.deepStrictEqual(history().map(({ kind, lasting, reason }) => [kind, reason, lasting]), [
+      ["worker", null, false],
+      ["reload", "Reloading", false],
+      ["worker", null, true],
+      ["drain", "Draining", true],
+      ["refusals", "draining", true]
+    ])
+    assert.strictEqual(history()[4]?.count, 3)
+    const [, reload, back] = history()
+    // Noticed by the second Health call.
+    assert.strictEqual(reload?.seconds, 5)
+    assert.strictEqual(back?.text, "connected to worker, after 5s of Reloading")
+  }).pipe(
+    Effect.provide(Sidecar.make({ journal: "memory" }).pipe(Layer.provideMerge(scripted("a"))))
   ))
 
 it.effect("a slow listener loses the oldest events and is told how many; others lose none", () =>

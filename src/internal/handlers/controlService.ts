@@ -2,6 +2,7 @@ import { Clock, Effect } from "effect"
 import type { CallHandler } from "../../services/GrpcServer.ts"
 import type { InferenceProxy } from "../../services/InferenceProxy.ts"
 import type { Metrics } from "../../services/Metrics.ts"
+import type { PastEvent } from "../../services/PastEvent.ts"
 import type { Settings } from "../../services/SidecarConfig.ts"
 import * as Status from "../../services/Status.ts"
 import type { ServerCall, Status as GrpcStatus } from "../../services/Wire.ts"
@@ -24,6 +25,8 @@ export interface ControlOptions extends UnaryOptions {
   readonly connection: WorkerConnection["Service"]
   readonly proxy: InferenceProxy["Service"]
   readonly metrics: Metrics["Service"]
+  /** What happened lately, the oldest first. */
+  readonly history: () => ReadonlyArray<PastEvent>
   /** Monotonic milliseconds. */
   readonly startedAt: number
 }
@@ -92,7 +95,15 @@ const commands = (options: ControlOptions): Readonly<Record<string, Command>> =>
     "sidecar.ready": () => Effect.andThen(connection.announceReady, workerState),
     "sidecar.drain": () => Effect.as(proxy.drain, done),
     "sidecar.undrain": () => Effect.as(proxy.undrain, done),
-    "sidecar.reconnect": () => Effect.as(connection.reconnect, done)
+    "sidecar.reconnect": () => Effect.as(connection.reconnect, done),
+    "sidecar.events": (payload) => {
+      const after = Number(payload.after ?? 0)
+      if (!Number.isSafeInteger(after)) return Effect.succeed(mistake("after: expected the revision of an event"))
+      return Effect.sync(() => ({
+        ...done,
+        events: JSON.stringify(options.history().filter(({ revision }) => revision > after))
+      }))
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 import { Effect } from "effect"
 import type { GatewayMetrics } from "../../services/GatewayMetrics.ts"
+import { SidecarEvent } from "../../services/SidecarEvents.ts"
 
 /** Time between two lines about the same thing, in milliseconds: who makes us close connections must not make us log. */
 const QUIET_MILLIS = 10_000
@@ -12,11 +13,12 @@ export interface ConnectionReport {
   closed(code: string, peer: string, detail: string, tell: boolean): void
 }
 
-/** Lines leave through `run`; `now`: monotonic milliseconds. */
+/** Lines leave through `run`, limits also as events through `tell`; `now`: monotonic milliseconds. */
 export const connectionReport = (
   metrics: GatewayMetrics["Service"],
   run: (effect: Effect.Effect<void>) => unknown,
-  now: () => number
+  now: () => number,
+  tell: (event: SidecarEvent) => void = () => undefined
 ): ConnectionReport => {
   const lines = new Map<string, { at: number; untold: number }>()
 
@@ -37,17 +39,24 @@ export const connectionReport = (
     return untold
   }
 
-  const say = (text: string, kind: string, fields: Readonly<Record<string, string | undefined>>): void => {
+  /** Answers what {@link mayTell} says. */
+  const say = (text: string, kind: string, fields: Readonly<Record<string, string | undefined>>) => {
     const untold = mayTell(kind)
-    if (untold === undefined) return
+    if (untold === undefined) return undefined
     const more = untold === 0 ? {} : { untold }
     run(Effect.logWarning(text).pipe(Effect.annotateLogs({ ...fields, ...more })))
+    return untold
   }
 
   return {
     limit: (limit, peer) => {
       metrics.http2Limited(limit)
-      say("a limit for gateway connections was reached", `limit ${limit}`, { limit, peer: peer ?? "unix" })
+      const detail = "a limit for gateway connections was reached"
+      const untold = say(detail, `limit ${limit}`, { limit, peer: peer ?? "unix" })
+      if (untold !== undefined) {
+        const text = `${detail}: ${limit}, by ${peer ?? "unix"}`
+        tell(SidecarEvent.LimitReached({ limit, detail: text, times: 1 + untold }))
+      }
     },
     closed: (code, peer, detail, tell) => {
       metrics.http2SessionClosed(code)

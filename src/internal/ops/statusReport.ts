@@ -1,4 +1,5 @@
 import type { Reading } from "../../services/MetricReadings.ts"
+import type { PastEvent } from "../../services/PastEvent.ts"
 import type { Settings } from "../../services/SidecarConfig.ts"
 import type { WorkerHealth } from "../../services/WorkerConnection.ts"
 import type { Recent } from "../metrics/recentWindow.ts"
@@ -22,6 +23,8 @@ export interface StatusSource {
   /** Somebody takes the usage records. */
   readonly billed: boolean
   readonly publish: (text: string) => string
+  /** What happened lately, the oldest first. */
+  readonly events: ReadonlyArray<PastEvent>
 }
 
 /** How many of the worker's own figures, and how many models, the page shows. */
@@ -108,6 +111,7 @@ export const statusReport = (source: StatusSource) => {
       .map(([name, tokens]) => [publish(name), tokens] as const),
     outcomes: labelled(series("sidecar_stream_outcomes_total"), "outcome").filter(([, value]) => value > 0),
     usage: usage(source),
+    events: source.events.map((event): PastEvent => ({ ...event, text: publish(event.text) })),
     config: {
       gateway_address: (typeof bind === "string" ? [bind] : bind).map(listenWord),
       tls: settings.server.tls_cert === undefined

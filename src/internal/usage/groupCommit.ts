@@ -1,4 +1,5 @@
 import { Clock, Effect, Latch, type Scope } from "effect"
+import { SidecarEvent } from "../../services/SidecarEvents.ts"
 import {
   type JournalCondition,
   JournalFault,
@@ -88,6 +89,8 @@ export const makeGroupCommit = Effect.fnUntraced(function*(backend: JournalBacke
   readonly metrics: UsageMetrics["Service"]
   /** The journal could not be opened at the start. */
   readonly fault?: JournalFault | undefined
+  /** Hears when usage cannot be written or read, and when it can be again. Default: nobody. */
+  readonly tell?: ((event: SidecarEvent) => void) | undefined
 }): Effect.fn.Return<UsageJournal["Service"], never, Scope.Scope> {
   const clock = yield* Clock.Clock
   const now = () => clock.currentTimeMillisUnsafe()
@@ -114,6 +117,16 @@ export const makeGroupCommit = Effect.fnUntraced(function*(backend: JournalBacke
     for (const waiter of waiters.splice(0, count)) waiter.resume(Effect.void)
   }
 
+  const troubled = (fault: JournalFault, detail: string): Effect.Effect<void> => {
+    options.tell?.(SidecarEvent.JournalChanged({ status: "failing", reason: fault.reason, detail }))
+    return Effect.logError(detail).pipe(Effect.annotateLogs({ operation: fault.operation, reason: fault.reason }))
+  }
+
+  const recovered = (detail: string): Effect.Effect<void> => {
+    options.tell?.(SidecarEvent.JournalChanged({ status: "ok", reason: undefined, detail }))
+    return Effect.logInfo(detail)
+  }
+
   const failed = (fault: JournalFault): Effect.Effect<void> => {
     const first = failure === undefined
     const changed = failure?.fault.reason !== fault.reason
@@ -121,9 +134,7 @@ export const makeGroupCommit = Effect.fnUntraced(function*(backend: JournalBacke
     options.metrics.journalError(fault.reason)
     release(Infinity)
     return first || changed
-      ? Effect.logError(`usage journal: ${fault.detail}; streams go on, their usage waits in memory`).pipe(
-        Effect.annotateLogs({ operation: fault.operation, reason: fault.reason })
-      )
+      ? troubled(fault, `usage journal: ${fault.detail}; streams go on, their usage waits in memory`)
       : Effect.void
   }
 
@@ -132,7 +143,7 @@ export const makeGroupCommit = Effect.fnUntraced(function*(backend: JournalBacke
     failure = undefined
     // What cannot be read all the same is noticed at the next question.
     unanswered.clear()
-    return Effect.logInfo("usage journal: written again, nothing was lost")
+    return recovered("usage journal: written again, nothing was lost")
   })
 
   /** A fault in reading is one of the journal: told once, shown in its condition until there is an answer. */
@@ -141,7 +152,7 @@ export const makeGroupCommit = Effect.fnUntraced(function*(backend: JournalBacke
       Effect.tap(() =>
         Effect.suspend(() =>
           unanswered.delete(name) && unanswered.size === 0 && failure === undefined
-            ? Effect.logInfo("usage journal: read again, nothing was lost")
+            ? recovered("usage journal: read again, nothing was lost")
             : Effect.void
         )
       ),
@@ -153,9 +164,10 @@ export const makeGroupCommit = Effect.fnUntraced(function*(backend: JournalBacke
           unanswered.set(name, { fault, since: unanswered.get(name)?.since ?? now() })
           return told.includes(fault.detail)
             ? Effect.void
-            : Effect.logError(
+            : troubled(
+              fault,
               `usage journal: ${fault.detail}; streams are counted and kept, their usage is not reported until it can be read`
-            ).pipe(Effect.annotateLogs({ operation: fault.operation, reason: fault.reason }))
+            )
         })
       )
     )
