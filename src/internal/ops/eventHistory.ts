@@ -2,7 +2,7 @@ import type { PastEvent } from "../../services/PastEvent.ts"
 import type { SidecarEvent } from "../../services/SidecarEvents.ts"
 import { WorkerState } from "../../services/WorkerConnection.ts"
 import { sayChange } from "../connection/connectionLog.ts"
-import { SATURATED_REMEDY } from "../connection/workerStateWords.ts"
+import { SATURATED_REMEDY } from "../connection/statusWords.ts"
 import { counted, lasting } from "../words.ts"
 
 /** Events that are kept. */
