@@ -60,6 +60,7 @@ const sidecar = S.Drain.layer.pipe(
   Layer.provideMerge(S.SupervisedConnection.layer),
   Layer.provideMerge(meter),
   Layer.provideMerge(journal),
+  Layer.provideMerge(S.ReportFanout.layer),
   Layer.provideMerge(S.PromMetrics.layer),
   Layer.provide(S.Tracing.layer),
   Layer.provide(S.Http2WorkerChannel.layer),

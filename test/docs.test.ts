@@ -25,6 +25,7 @@ const found = (text: string, pattern: RegExp): ReadonlyArray<ReadonlyArray<strin
 /** One of each refusal and each end that is the sidecar's own. */
 const ends: ReadonlyArray<E.StreamError> = [
   new E.Draining({ delivered: 0 }),
+  new E.Killed({ delivered: 1 }),
   new E.TooManyStreams({ limit: 1 }),
   new E.TooManyCalls({ kind: "own", limit: 1 }),
   new E.RequestTimeout({ secs: 1 }),

@@ -9,6 +9,7 @@ import {
 } from "../internal/stream/admission.ts"
 import { type Arrival, Arrivals } from "../internal/stream/arrivals.ts"
 import { departed } from "../internal/stream/deadline.ts"
+import { describe } from "../internal/stream/describe.ts"
 import type { FirstMessage } from "../internal/stream/firstMessage.ts"
 import { logEnd } from "../internal/stream/logEnd.ts"
 import * as OpeningBreaker from "../internal/stream/openingBreaker.ts"
@@ -18,6 +19,7 @@ import { ProxiedStream } from "../internal/stream/proxiedStream.ts"
 import { RequestBytes } from "../internal/stream/requestBytes.ts"
 import { peekRequest } from "../internal/stream/requestIdentity.ts"
 import type { Opening, StreamEnv } from "../internal/stream/streamEnv.ts"
+import { reportOf } from "../internal/stream/streamReport.ts"
 import { unadmitted } from "../internal/stream/unadmitted.ts"
 import { WaitingRoom } from "../internal/stream/waitingRoom.ts"
 import * as Watchdog from "../internal/stream/watchdog.ts"
@@ -32,6 +34,7 @@ import { Limits } from "../services/Limits.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import * as E from "../services/StreamError.ts"
 import { StreamMetrics } from "../services/StreamMetrics.ts"
+import { StreamReports } from "../services/StreamReports.ts"
 import { type StreamSpan, StreamTracer } from "../services/StreamTracer.ts"
 import { UsageMeter } from "../services/UsageMeter.ts"
 import type { StreamIdentity } from "../services/UsageRecord.ts"
@@ -42,7 +45,7 @@ import { WorkerConnection } from "../services/WorkerConnection.ts"
 /** Room for the path within what stays beside `[server] max_metadata_bytes`. */
 const ORDINARY_PATH_LENGTH = 256
 /** What the path of a stream stands on. */
-type Needs = SidecarConfig | WorkerConnection | UsageMeter | StreamMetrics | CallMetrics
+type Needs = SidecarConfig | WorkerConnection | UsageMeter | StreamMetrics | CallMetrics | StreamReports
 
 const make: Effect.Effect<
   InferenceProxy["Service"],
@@ -55,6 +58,7 @@ const make: Effect.Effect<
   const tracer = yield* StreamTracer
   const metrics = yield* StreamMetrics
   const calls = yield* CallMetrics
+  const reports = yield* StreamReports
   const limits = yield* Limits
   const watchdog = yield* Watchdog.make
   const breaker = yield* OpeningBreaker.make(
@@ -90,7 +94,6 @@ const make: Effect.Effect<
     places,
     connection,
     metrics,
-    calls,
     peek: {
       noticePrefixes: config.metering.notice_prefixes.map((prefix) => new TextEncoder().encode(prefix)),
       inflate: inflater({
@@ -171,7 +174,7 @@ const make: Effect.Effect<
     return bytes > limit ? new E.MetadataTooLarge({ bytes, limit }) : undefined
   }
 
-  const { endRejected, endStream, refuse, rejected } = unadmitted(calls, metrics, watchdog.now)
+  const { endRejected, endStream, refuse, rejected } = unadmitted(calls, reports, watchdog.now)
 
   const facts: AdmissionFacts = {
     connection,
@@ -219,7 +222,7 @@ const make: Effect.Effect<
     )
   }
 
-  const finish = (stream: ProxiedStream, span: StreamSpan): Effect.Effect<void> =>
+  const finish = (call: ServerCall, stream: ProxiedStream, span: StreamSpan): Effect.Effect<void> =>
     Effect.suspend(() => {
       // Undecided only when its fiber was ended from outside.
       if (stream.end === undefined) stream.depart("cancelled")
@@ -227,7 +230,12 @@ const make: Effect.Effect<
     }).pipe(
       Effect.andThen(Effect.sync(() => {
         stream.finish()
-        if (stream.end !== undefined) span.end(stream.tally, stream.end)
+        if (stream.end !== undefined) {
+          span.end(stream.tally, stream.end)
+          const { outcome, status } = stream.end
+          const { queuedMillis, tally } = stream
+          reports.tell(reportOf(call, tally, { outcome, status, at: watchdog.now(), queuedMillis }))
+        }
         streams.delete(stream)
         left()
       })),
@@ -248,7 +256,7 @@ const make: Effect.Effect<
     const stream = new ProxiedStream(call, metadata, tally, span, env)
     admitting--
     streams.add(stream)
-    return Effect.ensuring(carryOn(stream), finish(stream, span))
+    return Effect.ensuring(carryOn(stream), finish(call, stream, span))
   }
 
   /** Ends a call that had not become a stream, in the step in which that is decided: what is true now is what it is told. */
@@ -406,6 +414,15 @@ const make: Effect.Effect<
     ready: () => isReady(admissionOf(facts), facts),
     onReady: (listener) => ready.onChange(listener),
     inFlight,
+    running: () => Array.from(streams, (stream) => describe(stream, watchdog.now())),
+    kill: (id) => {
+      for (const stream of streams) {
+        if (stream.tally.recordId !== id) continue
+        stream.fail(new E.Killed({ delivered: stream.delivered }), "now")
+        return true
+      }
+      return false
+    },
     awaitIdle: idle.await,
     abortAll: Effect.sync(() => {
       for (const stream of streams) stream.fail(new E.Draining({ delivered: stream.delivered }), "now")

@@ -10,6 +10,7 @@ import type { Metrics, Recorders } from "../services/Metrics.ts"
 import type { OpsHttp as OpsHttpService } from "../services/OpsHttp.ts"
 import { type ConfigError, type PartialSettings, SidecarConfig } from "../services/SidecarConfig.ts"
 import { type SidecarEvent, SidecarEvents } from "../services/SidecarEvents.ts"
+import type { StreamReports } from "../services/StreamReports.ts"
 import type { JournalError, UsageJournal } from "../services/UsageJournal.ts"
 import type { UsageMeter } from "../services/UsageMeter.ts"
 import type { UsageMetrics } from "../services/UsageMetrics.ts"
@@ -29,6 +30,7 @@ import * as ObservedJournal from "./ObservedJournal.ts"
 import * as OpsHttp from "./OpsHttp.ts"
 import * as PromMetrics from "./PromMetrics.ts"
 import * as ReplayingProxy from "./ReplayingProxy.ts"
+import * as ReportFanout from "./ReportFanout.ts"
 import * as SidecarRoutes from "./SidecarRoutes.ts"
 import * as SqliteJournal from "./SqliteJournal.ts"
 import * as SupervisedConnection from "./SupervisedConnection.ts"
@@ -40,6 +42,7 @@ import * as WorkerToken from "./WorkerToken.ts"
 export type Core =
   | LlmClient
   | SidecarEvents
+  | StreamReports
   | InferenceProxy
   | WorkerConnection
   | UsageMeter
@@ -69,6 +72,8 @@ const layerOver = <E>(journal: Layer.Layer<UsageJournal, E, SidecarConfig | Usag
     Layer.provideMerge(ObservedJournal.layer),
     // Below the meter: what was counted outlives what counts it.
     Layer.provideMerge(journal),
+    // The end of a stream is told once, to all who want to know.
+    Layer.provideMerge(ReportFanout.layer),
     // All that a peer can exhaust tells here when it bites.
     Layer.provideMerge(LimitLog.layer),
     Layer.provideMerge(BoundedEvents.layer),

@@ -1,4 +1,5 @@
 import { Context, type Effect } from "effect"
+import type { RunningStream } from "./RunningStream.ts"
 import type { StreamError } from "./StreamError.ts"
 import type { ServerCall } from "./Wire.ts"
 
@@ -40,6 +41,10 @@ export class InferenceProxy extends Context.Service<InferenceProxy, {
   readonly onReady: (listener: () => void) => () => void
   /** Streams in flight, also those that are held. */
   readonly inFlight: () => number
+  /** The streams that are under way, each as it is now. */
+  readonly running: () => ReadonlyArray<RunningStream>
+  /** Ends one of {@link running} with ABORTED, `cy-reason: killed`. `false`: there is none with this id. */
+  readonly kill: (id: string) => boolean
   /** Completes when no stream is in flight. */
   readonly awaitIdle: Effect.Effect<void>
   /** Ends every stream that still runs with UNAVAILABLE, `cy-reason: draining`. */

@@ -7,6 +7,7 @@ import type { Departure, Status } from "./Wire.ts"
  */
 export type StreamError =
   | Draining
+  | Killed
   | TooManyStreams
   | TooManyCalls
   | RequestTimeout
@@ -30,6 +31,9 @@ export type StreamError =
 
 /** The sidecar takes no new streams, or its drain limit is reached. */
 export class Draining extends Data.TaggedError("Draining")<{ readonly delivered: number }> {}
+
+/** An operator has ended this one stream. */
+export class Killed extends Data.TaggedError("Killed")<{ readonly delivered: number }> {}
 
 /** `[server] max_concurrent_streams` are in flight. */
 export class TooManyStreams extends Data.TaggedError("TooManyStreams")<{ readonly limit: number }> {}

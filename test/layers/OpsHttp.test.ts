@@ -77,7 +77,9 @@ const sidecar = (world: World, config = settings()) =>
         admission: () => world.admission,
         ready: () => world.ready ?? (world.state._tag === "Connected" && !world.draining),
         onReady: () => () => undefined,
-        inFlight: () => world.inFlight
+        inFlight: () => world.inFlight,
+        running: () => [],
+        kill: () => false
       }),
       Layer.mock(UsageJournal, {
         sidecarId: () => "sidecar",

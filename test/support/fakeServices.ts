@@ -132,6 +132,8 @@ export class World {
           return () => void this.#stateListeners.delete(heard)
         },
         inFlight: () => 4,
+        running: () => [],
+        kill: () => false,
         awaitIdle: Effect.void,
         abortAll: Effect.void
       }),

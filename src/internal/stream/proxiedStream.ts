@@ -1,3 +1,4 @@
+import type { RunningStream } from "../../services/RunningStream.ts"
 import * as Status from "../../services/Status.ts"
 import * as E from "../../services/StreamError.ts"
 import type { StreamSpan } from "../../services/StreamTracer.ts"
@@ -16,7 +17,7 @@ import type {
 } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { first } from "../wire/metadata.ts"
-import { outcomeOf, reasonOf, statusOf } from "../wire/streamStatus.ts"
+import { outcomeOf, statusOf } from "../wire/streamStatus.ts"
 import { deadlineOf, isMissedDeadline, missedFrom } from "./deadline.ts"
 import { isDismissal, workerLost } from "./dismissal.ts"
 import type { FirstMessage } from "./firstMessage.ts"
@@ -47,7 +48,7 @@ const MAX_REFUSALS = 10
  */
 export class ProxiedStream implements Watched, Waiting, Queued {
   readonly tally: UsageTally
-  readonly #call: ServerCall
+  readonly call: ServerCall
   readonly #env: StreamEnv
   readonly #span: StreamSpan
   readonly #metadata: Metadata
@@ -75,7 +76,8 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   /** The worker has answered this attempt with a frame. */
   #opened = false
   #refusals = 0
-  #priority = 0
+  priority = 0
+  queuedMillis = 0
   #answered = false
   #noticed = false
   #rewriting: ReplayedFrames | undefined
@@ -84,13 +86,13 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   #end: StreamEnd | undefined
   #observer: ((opening: Opening) => void) | undefined
   #onSettled: (() => void) | undefined
-  #heldBytes = 0
+  heldBytes = 0
   /** Milliseconds between the first message and the worker that are not waiting: what the sidecar adds at the start. */
   #admissionMillis = 0
 
   /** `metadata`: what may pass to the worker. */
   constructor(call: ServerCall, metadata: Metadata, tally: UsageTally, span: StreamSpan, env: StreamEnv) {
-    this.#call = call
+    this.call = call
     this.#span = span
     this.#env = env
     this.#metadata = metadata
@@ -145,12 +147,8 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     return this.tally.chunks
   }
 
-  get priority(): number {
-    return this.#priority
-  }
-
-  get heldBytes(): number {
-    return this.#heldBytes
+  get state(): RunningStream["state"] {
+    return this.#phase === "held" || this.#phase === "queued" ? this.#phase : "at the worker"
   }
 
   /** Ends the stream for a reason of the sidecar's own. */
@@ -241,7 +239,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
 
   #hold(patience: number): void {
     this.#wait("held", patience)
-    this.#heldBytes = this.#log.bytes
+    this.heldBytes = this.#log.bytes
     if (this.#keepsTooMuch() || !this.#env.room.enter(this)) {
       this.#phase = "new"
       this.fail(new E.HoldFull({ retryAfterMillis: this.#retryAfter() }))
@@ -250,7 +248,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
 
   #enqueue(): void {
     this.#wait("queued", this.#env.queueMillis)
-    this.#priority = this.tally.identity?.priority ?? 0
+    this.priority = this.tally.identity?.priority ?? 0
     if (this.#keepsTooMuch() || !this.#env.places.enter(this)) {
       this.#phase = "new"
       this.fail(new E.QueueFull({ retryAfterMillis: this.#retryAfter() }))
@@ -268,7 +266,9 @@ export class ProxiedStream implements Watched, Waiting, Queued {
   }
 
   #waited(): void {
-    this.tally.heldMillis += Math.round(this.#env.watchdog.now() - this.#waitingSince)
+    const millis = Math.round(this.#env.watchdog.now() - this.#waitingSince)
+    this.tally.heldMillis += millis
+    if (this.#phase === "queued") this.queuedMillis += millis
   }
 
   /** Tells the user why it takes so long, if that was asked for. It is not the model's words and is never counted. */
@@ -276,7 +276,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     const { connection, holdNotice, watchdog } = this.#env
     if (this.#answered || this.#noticed || this.tally.frames > 0) return
     const patienceMillis = this.#patienceAt - watchdog.now()
-    this.#noticed = sendNotice(this.#call, { configured: holdNotice, state: connection.current(), patienceMillis })
+    this.#noticed = sendNotice(this.call, { configured: holdNotice, state: connection.current(), patienceMillis })
   }
 
   #open(link: WorkerLink): void {
@@ -292,11 +292,11 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     const known = this.tally.frames + (this.#noticed ? 1 : 0)
     // Before the first token only: so all frames that the gateway has are without one, and come again.
     this.#rewriting = known === 0 ? undefined : new ReplayedFrames(known, this.tally.frames, this.#env.peek)
-    const worker = openFor(this.#call, link, {
-      path: this.#call.path,
+    const worker = openFor(this.call, link, {
+      path: this.call.path,
       metadata: this.#metadata,
       timeoutMillis: this.#deadlineAt === Number.POSITIVE_INFINITY ? undefined : Math.max(1, this.#deadlineAt - now),
-      encoding: this.#call.encoding
+      encoding: this.call.encoding
     }, this.#replies)
     // The link may have said the end already.
     if (this.#phase !== "open" || this.#link !== link) return
@@ -313,7 +313,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#log.push(batch, this.#worker)
     if (this.#phase === "held") {
       const grown = this.#log.bytes - before
-      if (this.#env.room.grow(grown)) this.#heldBytes += grown
+      if (this.#env.room.grow(grown)) this.heldBytes += grown
       else this.fail(new E.HoldFull({ retryAfterMillis: this.#retryAfter() }))
     }
     if (this.#phase === "queued" && this.#keepsTooMuch()) {
@@ -331,7 +331,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#lastFrameAt = this.#env.watchdog.now()
     if (this.#answered || this.#noticed) return
     this.#answered = true
-    this.#call.sendHeaders(metadata, first(metadata, "grpc-encoding"))
+    this.call.sendHeaders(metadata, first(metadata, "grpc-encoding"))
   }
 
   #onReply(batch: FrameBatch): boolean {
@@ -349,7 +349,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
       this.#log.forget()
       this.#env.watchdog.nearer(now + this.#env.idleMillis)
     }
-    const room = this.#call.write(out)
+    const room = this.call.write(out)
     if (this.#reader.handed(out.length, room, now)) this.#env.watchdog.nearer(this.dueAt())
     return room
   }
@@ -424,7 +424,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#log.rewind()
     // By way of the waiting room, whose pause gives the status time to learn that the link is gone.
     this.#wait("held", holdPatience(this.tally.replays + this.#refusals > 0, this.#env))
-    this.#heldBytes = this.#log.bytes
+    this.heldBytes = this.#log.bytes
     if (!room.enter(this, "after a pause")) {
       this.#phase = "new"
       this.fail(workerLost(0, this.#retryAfter(), reason, status))
@@ -468,14 +468,11 @@ export class ProxiedStream implements Watched, Waiting, Queued {
 
   /** Says the end to the gateway; to be called when the end is committed. */
   finish(): void {
-    const { calls, metrics, watchdog } = this.#env
+    const { metrics, watchdog } = this.#env
     const end = this.#end
     if (end === undefined) return
-    this.#call.end(end.status, end.delivery)
+    this.call.end(end.status, end.delivery)
     const now = watchdog.now()
     metrics.streamOverhead((this.#admissionMillis + now - end.at) / 1000)
-    metrics.streamEnded(end.outcome, (now - this.#call.arrivedAt) / 1000)
-    calls.handled(this.#call.path, end.status.code)
-    if (end.outcome === "refused") calls.refused(reasonOf(end.status))
   }
 }

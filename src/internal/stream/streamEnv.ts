@@ -1,4 +1,3 @@
-import type { CallMetrics } from "../../services/CallMetrics.ts"
 import type { StreamMetrics } from "../../services/StreamMetrics.ts"
 import type { UsageEnd } from "../../services/UsageMeter.ts"
 import type { Status } from "../../services/Wire.ts"
@@ -20,7 +19,6 @@ export interface StreamEnv {
   readonly places: PlaceQueue
   readonly connection: WorkerConnection["Service"]
   readonly metrics: StreamMetrics["Service"]
-  readonly calls: CallMetrics["Service"]
   readonly peek: PeekOptions
   readonly onOpening: (opening: Opening, link: WorkerLink | undefined) => void
   readonly holdMillis: number

@@ -1,9 +1,10 @@
 import type { CallMetrics } from "../../services/CallMetrics.ts"
 import type { StreamError } from "../../services/StreamError.ts"
-import type { StreamMetrics } from "../../services/StreamMetrics.ts"
+import type { StreamReports } from "../../services/StreamReports.ts"
 import type { Outcome } from "../../services/UsageRecord.ts"
 import type { ServerCall, Status } from "../../services/Wire.ts"
 import { outcomeOf, reasonOf, statusOf } from "../wire/streamStatus.ts"
+import { reportOf } from "./streamReport.ts"
 
 /** A call that is turned away at the door was refused, whatever the same error is to a stream that ran. */
 const outcomeAtTheDoor = (error: StreamError): Outcome => error._tag === "Draining" ? "refused" : outcomeOf(error)
@@ -30,37 +31,35 @@ export interface Unadmitted {
 /** `now`: monotonic milliseconds. */
 export const unadmitted = (
   calls: CallMetrics["Service"],
-  streams: StreamMetrics["Service"],
+  reports: StreamReports["Service"],
   now: () => number
 ): Unadmitted => {
   const turnAway = (call: ServerCall, error: StreamError, delivery: "flush" | "now"): Status => {
     const status = statusOf(error)
     call.end(status, delivery)
-    calls.handled(call.path, status.code)
-    if (outcomeAtTheDoor(error) === "refused") calls.refused(reasonOf(status))
     if (error._tag === "MetadataTooLarge") calls.metadataRejected()
     return status
   }
-  const rejected: Unadmitted["rejected"] = (call, status) => {
-    calls.handled(call.path, status.code)
-    // Without a word of ours it is the caller's fault: what came was no call.
-    const reason = reasonOf(status)
-    if (reason !== "") calls.refused(reason)
-  }
   const ended = (call: ServerCall, outcome: Outcome, status: Status): UnadmittedEnd => {
-    streams.streamEnded(outcome, Math.max(0, now() - call.arrivedAt) / 1000)
+    reports.tell(reportOf(call, undefined, { outcome, status, at: now(), queuedMillis: 0 }))
     return { outcome, grpcStatus: status.code, status }
   }
   return {
-    refuse: (call, error, delivery = "flush") => void turnAway(call, error, delivery),
-    rejected,
+    refuse: (call, error, delivery = "flush") => {
+      const status = turnAway(call, error, delivery)
+      calls.handled(call.path, status.code)
+      if (outcomeAtTheDoor(error) === "refused") calls.refused(reasonOf(status))
+    },
+    rejected: (call, status) => {
+      calls.handled(call.path, status.code)
+      // Without a word of ours it is the caller's fault: what came was no call.
+      const reason = reasonOf(status)
+      if (reason !== "") calls.refused(reason)
+    },
     endStream: (call, error) => {
       const late = error._tag === "DeadlineExceeded" || error._tag === "RequestTimeout"
       return ended(call, outcomeAtTheDoor(error), turnAway(call, error, late ? "now" : "flush"))
     },
-    endRejected: (call, status) => {
-      rejected(call, status)
-      return ended(call, "failed", status)
-    }
+    endRejected: (call, status) => ended(call, "failed", status)
   }
 }

@@ -66,6 +66,10 @@ export const statusOf = (error: StreamError): GrpcStatus => {
         : broken(Code.UNAVAILABLE, "Sidecar is shutting down", "draining", error.delivered, {
           "cy-safe-to-retry": "false"
         })
+    case "Killed":
+      return broken(Code.ABORTED, "Ended by the operator", "killed", error.delivered, {
+        "cy-safe-to-retry": String(error.delivered === 0)
+      })
     case "TooManyStreams":
       return refusal(
         Code.RESOURCE_EXHAUSTED,
@@ -201,6 +205,7 @@ export const outcomeOf = (error: StreamError): Outcome => {
     case "SlowReader":
       return "slow_reader"
     case "Draining":
+    case "Killed":
       return "drained"
     default:
       return "refused"
