@@ -17,6 +17,10 @@ export const layer: Layer.Layer<Metrics | Recorders> = Layer.mergeAll(
   Layer.succeed(Metrics, {
     beforeReading: () => Effect.void,
     scrape: Effect.succeed({ contentType: "text/plain; version=0.0.4; charset=utf-8", body: "\n" }),
+    openMetrics: Effect.succeed({
+      contentType: "application/openmetrics-text; version=1.0.0; charset=utf-8",
+      body: "# EOF\n"
+    }),
     figures: Effect.succeed({})
   }),
   Layer.succeed(StreamMetrics, {

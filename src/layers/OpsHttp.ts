@@ -1,8 +1,9 @@
 import { Clock, Effect, Fiber, Layer, Option, type Scope } from "effect"
 import * as RecentWindow from "../internal/metrics/recentWindow.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
+import { prefersOpenMetrics } from "../internal/ops/accepted.ts"
 import type { OpsLimit } from "../internal/ops/opsConnections.ts"
-import { type OpsAnswer, type OpsPages, serve } from "../internal/ops/opsServer.ts"
+import { type OpsAnswer, type OpsPage, type OpsPages, serve } from "../internal/ops/opsServer.ts"
 import { type PortOwner, portOwner } from "../internal/ops/portOwner.ts"
 import { readiness } from "../internal/ops/readiness.ts"
 import { sharedAnswer } from "../internal/ops/sharedAnswer.ts"
@@ -131,10 +132,13 @@ const makePages = Effect.fnUntraced(function*(
   })
 
   const reported = sharedAnswer(Effect.map(report, (answer) => json(answer)), monotonic)
-  return new Map<string, Effect.Effect<OpsAnswer>>([
-    ["/healthz", Effect.succeed({ body: "ok\n" })],
+  const text = sharedAnswer(metrics.scrape, monotonic)
+  const openMetrics = sharedAnswer(metrics.openMetrics, monotonic)
+  return new Map<string, OpsPage>([
+    ["/healthz", Effect.succeed({ body: "ok
+" })],
     ["/readyz", Effect.map(ready, (answer) => json(answer, answer.ready ? 200 : 503))],
-    ["/metrics", sharedAnswer(metrics.scrape, monotonic)],
+    ["/metrics", (accept) => prefersOpenMetrics(accept) ? openMetrics : text],
     ["/api/status", reported],
     // Its name in earlier versions.
     ["/status.json", reported],

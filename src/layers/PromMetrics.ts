@@ -6,7 +6,7 @@ import * as StreamFigures from "../internal/metrics/figures/streamFigures.ts"
 import * as UsageFigures from "../internal/metrics/figures/usageFigures.ts"
 import * as WorkerFigures from "../internal/metrics/figures/workerFigures.ts"
 import * as Histogram from "../internal/metrics/histogram.ts"
-import { gauge, type MetricFamily } from "../internal/metrics/metricFamily.ts"
+import { type ExpositionFormat, gauge, type MetricFamily } from "../internal/metrics/metricFamily.ts"
 import * as NodeFigures from "../internal/metrics/nodeFamilies.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import { version } from "../internal/version.ts"
@@ -14,7 +14,7 @@ import { CallMetrics } from "../services/CallMetrics.ts"
 import { GatewayMetrics } from "../services/GatewayMetrics.ts"
 import { LimitMetrics } from "../services/LimitMetrics.ts"
 import { MetricReadings, type Reading } from "../services/MetricReadings.ts"
-import { Metrics, type Recorders } from "../services/Metrics.ts"
+import { type Exposition, Metrics, type Recorders } from "../services/Metrics.ts"
 import { StreamMetrics } from "../services/StreamMetrics.ts"
 import { UsageMetrics } from "../services/UsageMetrics.ts"
 import { WorkerMetrics } from "../services/WorkerMetrics.ts"
@@ -23,7 +23,7 @@ import { WorkerMetrics } from "../services/WorkerMetrics.ts"
 const freshnessLimit = "100 millis"
 
 /**
- * Figures written in the Prometheus text format by prom-client, on a registry of its own: two sidecars fit into one
+ * Figures written in the Prometheus text format and in OpenMetrics by prom-client, on registries of its own: two sidecars fit into one
  * process. Recording never touches prom-client: it is loaded, and its objects are filled, when somebody scrapes.
  */
 export const layer: Layer.Layer<Metrics | MetricReadings | Recorders> = Layer.effectContext(Effect.gen(function*() {
@@ -38,10 +38,7 @@ export const layer: Layer.Layer<Metrics | MetricReadings | Recorders> = Layer.ef
   const gateways = GatewayFigures.make()
   const limits = LimitFigures.make()
   const families = [streams, calls, worker, usage, gateways, limits].flatMap((one) => one.families)
-  const registry = yield* Effect.cached(Effect.uninterruptible(Effect.promise(async () => {
-    const { registryOf } = await import("../internal/metrics/promRegistry.ts")
-    return registryOf([...families, buildInfo, ...node.families])
-  })))
+  const all = [...families, buildInfo, ...node.families]
   const refreshers = new Set<Effect.Effect<void>>()
   const refreshed = Effect.suspend(() => Effect.forEach(refreshers, (refresh) => refresh, { discard: true })).pipe(
     Effect.timeoutOption(freshnessLimit),
@@ -53,12 +50,8 @@ export const layer: Layer.Layer<Metrics | MetricReadings | Recorders> = Layer.ef
         Effect.sync(() => refreshers.add(refresh)),
         () => Effect.sync(() => refreshers.delete(refresh))
       )),
-    scrape: Effect.flatMap(Effect.andThen(refreshed, registry), (all) =>
-      Effect.map(
-        // A collect hook of ours is synchronous arithmetic: a rejection would be a defect.
-        Effect.promise(() => all.metrics()),
-        (body) => ({ contentType: all.contentType, body })
-      )),
+    scrape: yield* exposition(all, "text", refreshed),
+    openMetrics: yield* exposition(all, "openmetrics", refreshed),
     figures: Effect.andThen(refreshed, Effect.sync(() => Object.fromEntries(families.flatMap(sums))))
   })
   const readings = MetricReadings.of({
@@ -81,6 +74,26 @@ export const layer: Layer.Layer<Metrics | MetricReadings | Recorders> = Layer.ef
     Context.add(LimitMetrics, limits.recorder)
   )
 }))
+
+/** prom-client comes with the first scrape, and each format with the first who asks for it. */
+const exposition = (
+  families: ReadonlyArray<MetricFamily>,
+  format: ExpositionFormat,
+  refreshed: Effect.Effect<void>
+): Effect.Effect<Effect.Effect<Exposition>> =>
+  Effect.map(
+    Effect.cached(Effect.uninterruptible(Effect.promise(async () => {
+      const { registryOf } = await import("../internal/metrics/promRegistry.ts")
+      return registryOf(families, format)
+    }))),
+    (registry) =>
+      Effect.flatMap(Effect.andThen(refreshed, registry), (all) =>
+        Effect.map(
+          // A collect hook of ours is synchronous arithmetic: a rejection would be a defect.
+          Effect.promise(() => all.metrics()),
+          (body) => ({ contentType: all.contentType, body })
+        ))
+  )
 
 const buildInfo: MetricFamily = {
   ...gauge("sidecar_build_info", "What runs here; the value is always 1.", () => 1),

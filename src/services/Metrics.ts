@@ -6,6 +6,12 @@ import type { StreamMetrics } from "./StreamMetrics.ts"
 import type { UsageMetrics } from "./UsageMetrics.ts"
 import type { WorkerMetrics } from "./WorkerMetrics.ts"
 
+/** What a scraper gets. */
+export interface Exposition {
+  readonly contentType: string
+  readonly body: string
+}
+
 /**
  * The figures of docs/metrics.md, as they are read. They are moved through {@link Recorders}, one service for each part
  * that knows what happened.
@@ -16,8 +22,10 @@ export class Metrics extends Context.Service<Metrics, {
    * a tenth of a second at most, then reads what is there.
    */
   readonly beforeReading: (refresh: Effect.Effect<void>) => Effect.Effect<void, never, Scope.Scope>
-  /** The exposition text and its content type. */
-  readonly scrape: Effect.Effect<{ readonly contentType: string; readonly body: string }>
+  /** All figures in the Prometheus text format. */
+  readonly scrape: Effect.Effect<Exposition>
+  /** All figures in OpenMetrics 1.0, with exemplars. */
+  readonly openMetrics: Effect.Effect<Exposition>
   /**
    * One figure by its metric name, for `sidecar.status`, Health and the status page: counters summed over their labels,
    * gauges with labels one by one (`sidecar_usage_tokens{state="waiting"}`).

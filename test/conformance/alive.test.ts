@@ -13,7 +13,7 @@ import {
   withoutPython
 } from "./python.ts"
 
-const SATURATED = "sidecar_worker_saturated_total"
+const SATURATED = "sidecar_worker_saturated_checks_total"
 
 /** Health is asked often, so that a row of late answers does not take long. */
 const HASTY = {

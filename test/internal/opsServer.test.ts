@@ -1,6 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber } from "effect"
+import * as http from "node:http"
 import { connect, type Socket } from "node:net"
+import { gunzipSync } from "node:zlib"
+import { acceptsGzip, prefersOpenMetrics } from "../../src/internal/ops/accepted.ts"
 import type { OpsLimit } from "../../src/internal/ops/opsConnections.ts"
 import { type OpsAnswer, type OpsPages, serve } from "../../src/internal/ops/opsServer.ts"
 import { sharedAnswer } from "../../src/internal/ops/sharedAnswer.ts"
@@ -52,7 +55,75 @@ const peer = (port: number) =>
     socket.on("close", () => Deferred.doneUnsafe(closed, Effect.succeed(text)))
   })
 
+describe("what a request accepts", () => {
+  const prometheus2 = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75," +
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+  const prometheus3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6," +
+    "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4," +
+    "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+  it.each([
+    [prometheus2, true],
+    [prometheus3, true],
+    ["application/openmetrics-text", true],
+    ["Application/OpenMetrics-Text ; Version = 1.0.0", true],
+    ["text/plain, application/openmetrics-text;q=0.9", false],
+    ["application/openmetrics-text;q=0", false],
+    ["application/openmetrics-text;q=zero", false],
+    ["application/openmetrics-text; version=2.0.0", false],
+    ["application/openmetrics-text; version=0.0.1", false],
+    ["text/html,application/xhtml+xml,*/*;q=0.8", false],
+    [",;,;=".repeat(2000), false],
+    [undefined, false]
+  ])("of %s: OpenMetrics %s", (header, expected) => assert.strictEqual(prefersOpenMetrics(header), expected))
+
+  it.each([
+    ["gzip", true],
+    ["deflate, gzip;q=1.0, *;q=0.5", true],
+    ["br, X-GZIP", true],
+    ["*", true],
+    ["gzip;q=0", false],
+    ["*, gzip;q=0", false],
+    ["identity", false],
+    ["", false],
+    [undefined, false]
+  ])("of %j: gzip %s", (header, expected) => assert.strictEqual(acceptsGzip(header), expected))
+})
+
 describe("the operators' port", () => {
+  it.live("compresses an answer for those who accept that, and leaves short ones as they are", () =>
+    Effect.gen(function*() {
+      let page: OpsAnswer = { body: "sidecar ".repeat(1000) }
+      const { port } = yield* server(Effect.sync(() => page))
+      const ask = (headers: Readonly<Record<string, string>>, method = "GET") =>
+        Effect.callback<{ readonly encoding: string | undefined; readonly length: number; readonly text: string }>(
+          (resume) => {
+            const request = http.request({ port, path: "/page", method, headers, agent: false }, (response) => {
+              const parts: Array<Buffer> = []
+              response.on("data", (part: Buffer) => void parts.push(part))
+              response.on("end", () => {
+                const body = Buffer.concat(parts)
+                const encoding = response.headers["content-encoding"]
+                const text = (encoding === "gzip" && body.length > 0 ? gunzipSync(body) : body).toString()
+                assert.strictEqual(response.headers.vary, "accept, accept-encoding")
+                resume(Effect.succeed({ encoding, length: Number(response.headers["content-length"]), text }))
+              })
+            })
+            request.end()
+          }
+        )
+      const gzip = yield* ask({ "accept-encoding": "gzip" })
+      assert.deepStrictEqual([gzip.encoding, gzip.text], ["gzip", page.body])
+      assert.isBelow(gzip.length, 200)
+      assert.deepStrictEqual(yield* ask({ "accept-encoding": "gzip" }, "HEAD"), { ...gzip, text: "" })
+      assert.deepStrictEqual(yield* ask({}), { encoding: undefined, length: 8000, text: page.body })
+      page = { body: "short" }
+      assert.deepStrictEqual(yield* ask({ "accept-encoding": "gzip" }), {
+        encoding: undefined,
+        length: 5,
+        text: "short"
+      })
+    }).pipe(Effect.scoped))
+
   it.live("answers the requests of one connection one after the other, in order", () =>
     Effect.gen(function*() {
       let running = 0

@@ -97,11 +97,11 @@ interface Answer {
   readonly body: string
 }
 
-const call = (path: string, method = "GET") =>
+const call = (path: string, method = "GET", headers: Readonly<Record<string, string>> = {}) =>
   Effect.gen(function*() {
     const { port } = yield* OpsHttp
     return yield* Effect.callback<Answer, Error>((resume) => {
-      const request = httpRequest({ host: "127.0.0.1", port, path, method, agent: false }, (response) => {
+      const request = httpRequest({ host: "127.0.0.1", port, path, method, headers, agent: false }, (response) => {
         const parts: Array<Buffer> = []
         response.on("data", (part: Buffer) => parts.push(part))
         response.on("end", () =>
@@ -127,6 +127,15 @@ describe("OpsHttp", () => {
       assert.strictEqual(status, 200)
       assert.strictEqual(headers["content-type"], "text/plain; version=0.0.4; charset=utf-8")
       assert.include(body, "\nsidecar_tokens_processed_total 10\n")
+    }).pipe(Effect.provide(sidecar(makeWorld()))))
+
+  it.live("serves OpenMetrics to a scraper that asks for it, and the text format to a browser", () =>
+    Effect.gen(function*() {
+      const asked = yield* call("/metrics", "GET", { accept: "application/openmetrics-text;version=1.0.0,*/*;q=0.1" })
+      assert.strictEqual(asked.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8")
+      assert.isTrue(asked.body.endsWith("\n# EOF\n"))
+      const browser = yield* call("/metrics", "GET", { accept: "text/html,*/*;q=0.8" })
+      assert.strictEqual(browser.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8")
     }).pipe(Effect.provide(sidecar(makeWorld()))))
 
   it.live("is alive whatever the worker does", () => {

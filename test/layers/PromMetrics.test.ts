@@ -57,6 +57,36 @@ describe("PromMetrics", () => {
       assert.isTrue(body.endsWith("\n"))
     }).pipe(Effect.provide(PromMetrics.layer)))
 
+  it.effect("says the same in OpenMetrics, whose families do not clash and whose bounds are canonical", () =>
+    Effect.gen(function*() {
+      const metrics = yield* allMetrics
+      metrics.streamStarted()
+      metrics.streamEnded("completed", 1.5)
+      metrics.modelTokens("a\"b\\c\nd").add(3)
+      const { body, contentType } = yield* metrics.openMetrics
+      assert.strictEqual(contentType, "application/openmetrics-text; version=1.0.0; charset=utf-8")
+      assert.isTrue(body.endsWith("\n# EOF\n"))
+      assert.notInclude(body, "\n\n")
+      const text = yield* scraped
+      const open = parse(body)
+      const ours = (key: string) => key.startsWith("sidecar_") && !key.includes("le=")
+      assert.deepStrictEqual([...open].filter(([key]) => ours(key)), [...text].filter(([key]) => ours(key)))
+      assert.strictEqual(open.get("sidecar_request_duration_seconds_bucket{le=\"1.5\"}"), 1)
+      assert.strictEqual(open.get("sidecar_request_duration_seconds_bucket{le=\"1.0\"}"), 0)
+      assert.strictEqual(open.get("sidecar_stream_overhead_seconds_bucket{le=\"2.5e-05\"}"), 0)
+      assert.strictEqual(text.get("sidecar_request_duration_seconds_bucket{le=\"1\"}"), 0)
+      const suffixes: Record<string, ReadonlyArray<string>> = {
+        counter: ["", "_total", "_created"],
+        gauge: [""],
+        histogram: ["", "_bucket", "_sum", "_count", "_created"]
+      }
+      const names = Array.from(
+        body.matchAll(/^# TYPE (\S+) (\S+)$/gm),
+        ([, name = "", type = ""]) => suffixes[type]!.map((suffix) => name + suffix)
+      ).flat()
+      assert.deepStrictEqual(names.filter((name, index) => names.indexOf(name) !== index), [])
+    }).pipe(Effect.provide(PromMetrics.layer)))
+
   it.effect("counts every stream as success, failed or cancelled, whatever its outcome", () =>
     Effect.gen(function*() {
       const metrics = yield* allMetrics
@@ -269,7 +299,7 @@ describe("PromMetrics", () => {
       const moves: ReadonlyArray<readonly [() => void, string, number]> = [
         [() => metrics.gatewaySendError(), "sidecar_gateway_send_errors_total", 1],
         [() => metrics.workerReconnected(), "sidecar_worker_reconnects_total", 1],
-        [() => metrics.workerSaturated(), "sidecar_worker_saturated_total", 1],
+        [() => metrics.workerSaturated(), "sidecar_worker_saturated_checks_total", 1],
         [() => metrics.workerConnectionError("SocketMissing"), "sidecar_worker_connection_errors_total", 1],
         [() => metrics.queuedStreams(3), "sidecar_streams_queued", 3],
         [() => metrics.replayed(), "sidecar_streams_replayed_total", 1],

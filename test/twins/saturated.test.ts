@@ -22,7 +22,7 @@ import {
 } from "../support/twins/saturation.ts"
 import { environmentOf } from "../support/twins/stage.ts"
 
-const SATURATED = "sidecar_worker_saturated_total"
+const SATURATED = "sidecar_worker_saturated_checks_total"
 
 const forReal = async (wire: WireName): Promise<Outcome> => {
   const lab = emptyLab({ wire })

@@ -1,6 +1,9 @@
 import type { Reading } from "../../services/MetricReadings.ts"
 import type { Histogram } from "./histogram.ts"
 
+/** What a scraper may ask for: Prometheus text format 0.0.4, or OpenMetrics 1.0. */
+export type ExpositionFormat = "text" | "openmetrics"
+
 /** A counter or a gauge, read when somebody scrapes. */
 export interface ScalarFamily {
   readonly type: "counter" | "gauge"

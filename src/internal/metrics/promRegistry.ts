@@ -1,21 +1,26 @@
 import * as Prom from "prom-client"
-import type { HistogramFamily, MetricFamily, ScalarFamily } from "./metricFamily.ts"
+import type { ExpositionFormat, HistogramFamily, MetricFamily, ScalarFamily } from "./metricFamily.ts"
+
+type Registry = Prom.Registry<Prom.RegistryContentType>
 
 /** A registry of prom-client's that reads the families whenever it is read itself. */
-export const registryOf = (families: ReadonlyArray<MetricFamily>): Prom.Registry => {
-  const registry = new Prom.Registry()
-  for (const family of families) register(registry, family)
+export const registryOf = (families: ReadonlyArray<MetricFamily>, format: ExpositionFormat): Registry => {
+  const registry = new Prom.Registry<Prom.RegistryContentType>()
+  registry.setContentType(
+    format === "text" ? Prom.Registry.PROMETHEUS_CONTENT_TYPE : Prom.Registry.OPENMETRICS_CONTENT_TYPE
+  )
+  for (const family of families) register(registry, family, format)
   return registry
 }
 
-const register = (registry: Prom.Registry, family: MetricFamily): void => {
+const register = (registry: Registry, family: MetricFamily, format: ExpositionFormat): void => {
   switch (family.type) {
     case "counter":
       return registerCounter(registry, family)
     case "gauge":
       return registerGauge(registry, family)
     case "histogram":
-      return registry.registerMetric(new FixedHistogram(family))
+      return registry.registerMetric(new FixedHistogram(family, format))
   }
 }
 
@@ -27,7 +32,7 @@ const described = ({ help, labelNames, name }: MetricFamily) => ({
   registers: []
 })
 
-const registerCounter = (registry: Prom.Registry, family: ScalarFamily): void => {
+const registerCounter = (registry: Registry, family: ScalarFamily): void => {
   registry.registerMetric(
     new Prom.Counter({
       ...described(family),
@@ -39,7 +44,7 @@ const registerCounter = (registry: Prom.Registry, family: ScalarFamily): void =>
   )
 }
 
-const registerGauge = (registry: Prom.Registry, family: ScalarFamily): void => {
+const registerGauge = (registry: Registry, family: ScalarFamily): void => {
   registry.registerMetric(
     new Prom.Gauge({
       ...described(family),
@@ -51,13 +56,22 @@ const registerGauge = (registry: Prom.Registry, family: ScalarFamily): void => {
   )
 }
 
+/** A bound as OpenMetrics has it in `le` ("Canonical Numbers"): a whole number has a point, a very small one an exponent. */
+const canonical = (bound: number | undefined): string => {
+  if (bound === undefined) return "+Inf"
+  if (Number.isInteger(bound)) return `${bound}.0`
+  return bound < 1e-4 ? bound.toExponential().replace(/-(\d)$/, "-0$1") : String(bound)
+}
+
 /** Gives the buckets of our own histograms in prom-client's shape, instead of keeping some itself. */
 class FixedHistogram extends Prom.Histogram {
   readonly #family: HistogramFamily
+  readonly #bound: (bound: number | undefined) => string | number
 
-  constructor(family: HistogramFamily) {
+  constructor(family: HistogramFamily, format: ExpositionFormat) {
     super(described(family))
     this.#family = family
+    this.#bound = format === "text" ? (bound) => bound ?? "+Inf" : canonical
   }
 
   /** What the registry asks for when it writes text, and `get` too. */
@@ -78,7 +92,7 @@ class FixedHistogram extends Prom.Histogram {
     let below = 0
     const buckets = counts.map((inBucket, index) => {
       below += inBucket
-      return value("bucket", { le: bounds[index] ?? "+Inf" }, below)
+      return value("bucket", { le: this.#bound(bounds[index]) }, below)
     })
     return [...buckets, value("sum", {}, sum), value("count", {}, below)]
   }

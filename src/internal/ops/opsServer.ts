@@ -1,6 +1,9 @@
 import type { Cause } from "effect"
 import { Effect, Fiber, type Scope } from "effect"
-import type { Server, ServerResponse } from "node:http"
+import type { IncomingMessage, Server, ServerResponse } from "node:http"
+import { promisify } from "node:util"
+import { constants, gzip } from "node:zlib"
+import { acceptsGzip } from "./accepted.ts"
 import { keepConnections, type OpsLimit } from "./opsConnections.ts"
 
 // Not `import`: that reads every export of the module, and reading `WebSocket` loads all of undici (11 MiB, 60 ms).
@@ -16,8 +19,14 @@ export interface OpsAnswer {
   readonly headers?: Readonly<Record<string, string>> | undefined
 }
 
+/** A page, whatever is asked for it; or one that looks at the `Accept` of the request. */
+export type OpsPage = Effect.Effect<OpsAnswer> | ((accept: string | undefined) => Effect.Effect<OpsAnswer>)
+
 /** The pages, by path. */
-export type OpsPages = ReadonlyMap<string, Effect.Effect<OpsAnswer>>
+export type OpsPages = ReadonlyMap<string, OpsPage>
+
+/** A body that is shorter fits into a packet as it is. Characters. */
+const WORTH_COMPRESSING = 1024
 
 /** How long requests may go on when the scope closes. */
 const grace = "1 second"
@@ -26,33 +35,56 @@ const grace = "1 second"
 const headers = {
   "cache-control": "no-store",
   "x-content-type-options": "nosniff",
-  "referrer-policy": "no-referrer"
+  "referrer-policy": "no-referrer",
+  vary: "accept, accept-encoding"
 }
 
 const pathOf = (url: string): string => url.split(/[?#]/, 1)[0] ?? ""
 
-const respond = (pages: OpsPages, method: string, url: string): Effect.Effect<OpsAnswer> => {
+const respond = (
+  pages: OpsPages,
+  { headers, method = "", url = "" }: IncomingMessage
+): Effect.Effect<OpsAnswer> => {
   const page = pages.get(pathOf(url))
   if (page === undefined) {
     return Effect.succeed({ status: 404, body: `not found; here are ${[...pages.keys()].join(" ")}\n` })
   }
   return method === "GET" || method === "HEAD"
-    ? page
+    ? Effect.isEffect(page) ? page : page(headers.accept)
     : Effect.succeed({ status: 405, body: "only GET and HEAD\n", headers: { allow: "GET, HEAD" } })
 }
 
 const broken = (cause: Cause.Cause<never>): Effect.Effect<OpsAnswer> =>
   Effect.as(Effect.logError("a page of the metrics server failed", cause), { status: 500, body: "internal error\n" })
 
-const send = (response: ServerResponse, answer: OpsAnswer): void => {
-  response.writeHead(answer.status ?? 200, {
-    ...headers,
-    ...answer.headers,
-    "content-type": answer.contentType ?? "text/plain",
-    "content-length": Buffer.byteLength(answer.body)
+/** An answer that is shared is compressed once. */
+const compressions = new WeakMap<OpsAnswer, Promise<Uint8Array>>()
+
+/** In a thread: it costs the event loop nothing. */
+const compressed = (answer: OpsAnswer): Effect.Effect<Uint8Array> =>
+  Effect.promise(() => {
+    const known = compressions.get(answer)
+    if (known !== undefined) return known
+    const made = promisify(gzip)(answer.body, { level: constants.Z_BEST_SPEED })
+    compressions.set(answer, made)
+    return made
   })
-  // Node leaves the body of an answer to HEAD away.
-  response.end(answer.body)
+
+const send = (request: IncomingMessage, response: ServerResponse, answer: OpsAnswer): Effect.Effect<void> => {
+  const write = (body: string | Uint8Array, encoding: Readonly<Record<string, string>> = {}): void => {
+    response.writeHead(answer.status ?? 200, {
+      ...headers,
+      ...answer.headers,
+      ...encoding,
+      "content-type": answer.contentType ?? "text/plain",
+      "content-length": Buffer.byteLength(body)
+    })
+    // Node leaves the body of an answer to HEAD away.
+    response.end(body)
+  }
+  return answer.body.length >= WORTH_COMPRESSING && acceptsGzip(request.headers["accept-encoding"])
+    ? Effect.map(compressed(answer), (body) => write(body, { "content-encoding": "gzip" }))
+    : Effect.sync(() => write(answer.body))
 }
 
 const listen = (server: Server, host: string, port: number): Effect.Effect<void, Error> =>
@@ -92,9 +124,9 @@ export const serve = Effect.fnUntraced(function*(
     onLimit,
     answer: (request, response) => {
       track(run(
-        respond(pages, request.method ?? "", request.url ?? "").pipe(
+        respond(pages, request).pipe(
           Effect.catchCause(broken),
-          Effect.map((answer) => send(response, answer))
+          Effect.flatMap((answer) => send(request, response, answer))
         )
       ))
     }

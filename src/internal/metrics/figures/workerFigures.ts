@@ -66,7 +66,7 @@ export const make = (): Figures<WorkerMetrics["Service"]> => {
       () => saturated ? 1 : 0
     ),
     counter(
-      "sidecar_worker_saturated_total",
+      "sidecar_worker_saturated_checks_total",
       "Health checks that timed out while frames or an acknowledged PING showed that the worker lives.",
       () => total.saturated
     )
