@@ -61,6 +61,8 @@ const layerOver = <E>(journal: Layer.Layer<UsageJournal, E, SidecarConfig | Usag
     Layer.provideMerge(BoundedEvents.layerOfDrain),
     Layer.provideMerge(ReplayingProxy.layer),
     Layer.provideMerge(HookedConnection.layer),
+    // The end of a stream is told once, to all who want to know.
+    Layer.provideMerge(ReportFanout.layer),
     // A refusal is told where it is counted.
     Layer.provideMerge(BoundedEvents.layerOfRefusals),
     // What happens is told as long as something happens.
@@ -72,8 +74,6 @@ const layerOver = <E>(journal: Layer.Layer<UsageJournal, E, SidecarConfig | Usag
     Layer.provideMerge(ObservedJournal.layer),
     // Below the meter: what was counted outlives what counts it.
     Layer.provideMerge(journal),
-    // The end of a stream is told once, to all who want to know.
-    Layer.provideMerge(ReportFanout.layer),
     // All that a peer can exhaust tells here when it bites.
     Layer.provideMerge(LimitLog.layer),
     Layer.provideMerge(BoundedEvents.layer),
