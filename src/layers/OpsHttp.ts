@@ -135,8 +135,7 @@ const makePages = Effect.fnUntraced(function*(
   const text = sharedAnswer(metrics.scrape, monotonic)
   const openMetrics = sharedAnswer(metrics.openMetrics, monotonic)
   return new Map<string, OpsPage>([
-    ["/healthz", Effect.succeed({ body: "ok
-" })],
+    ["/healthz", Effect.succeed({ body: "ok\n" })],
     ["/readyz", Effect.map(ready, (answer) => json(answer, answer.ready ? 200 : 503))],
     ["/metrics", (accept) => prefersOpenMetrics(accept) ? openMetrics : text],
     ["/api/status", reported],
