@@ -1,3 +1,4 @@
+import { IdMap } from "./idMap.ts"
 import type { Http2Stream } from "./stream.ts"
 
 /** How a stream that is gone came to its end. */
@@ -11,7 +12,7 @@ const REMEMBERED = 256
  * under way when we reset a stream are no fault (RFC 9113 §5.1, "closed").
  */
 export class StreamStore {
-  readonly #streams = new Map<number, Http2Stream>()
+  readonly #streams = new IdMap<Http2Stream>()
   #gone: Int32Array | undefined
   #goneAt = 0
 
@@ -55,12 +56,8 @@ export class StreamStore {
     return Gone.UNKNOWN
   }
 
-  /** All streams, also while the store changes. */
+  /** All streams, the oldest first, also while the store changes. */
   all(): Array<Http2Stream> {
-    return [...this.#streams.values()]
-  }
-
-  values(): IterableIterator<Http2Stream> {
     return this.#streams.values()
   }
 }

@@ -227,7 +227,7 @@ export class Streams implements StreamHost, SenderHost {
 
   /** All windows move with the peer's SETTINGS_INITIAL_WINDOW_SIZE, below zero too; `false`: one would be too large (§6.9.2). */
   shiftSendWindows(by: number): boolean {
-    for (const stream of this.store.values()) if (stream.sendWindow + by > MAX_WINDOW) return false
+    for (const stream of this.store.all()) if (stream.sendWindow + by > MAX_WINDOW) return false
     for (const stream of this.store.all()) this.widen(stream, by)
     return true
   }
@@ -242,7 +242,7 @@ export class Streams implements StreamHost, SenderHost {
   settingsInForce(): void {
     const by = this.#settings.initialWindow - this.#recvInitial
     this.#recvInitial = this.#settings.initialWindow
-    if (by !== 0) { for (const stream of this.store.values()) stream.recvWindow += by }
+    if (by !== 0) { for (const stream of this.store.all()) stream.recvWindow += by }
   }
 
   /** Whether a stream with this identifier was ever open (§5.1, "idle"). */
@@ -259,7 +259,7 @@ export class Streams implements StreamHost, SenderHost {
       this.abandon(stream, ErrorCode.NO_ERROR)
     }
     if (stallMillis <= 0) return
-    for (const stream of this.store.values()) {
+    for (const stream of this.store.all()) {
       if (stream.ending && !stream.localEnd && now - stream.movedAt > stallMillis) stream.reset(ErrorCode.CANCEL)
     }
   }

@@ -1,9 +1,10 @@
-import { Clock, Effect, Fiber, Latch, Layer, type Scope } from "effect"
+import { Clock, Effect, Latch, Layer, type Scope } from "effect"
 import type * as net from "node:net"
 import * as tls from "node:tls"
 import { Gate, Visitor } from "../http2/driver/gate.ts"
 import { Loop } from "../http2/driver/loop.ts"
 import { ErrorCode } from "../http2/protocol.ts"
+import { CallFibers } from "../internal/http2/callFibers.ts"
 import { connectionReport } from "../internal/http2/connectionReport.ts"
 import { descriptorLimit } from "../internal/http2/descriptors.ts"
 import { type Front, GatewayConnection } from "../internal/http2/gatewayConnection.ts"
@@ -47,8 +48,8 @@ const make: Effect.Effect<
   const { fallback, routes } = yield* SidecarRoutes
   const metrics = yield* GatewayMetrics
   const now = monotonicMillis(yield* Clock.Clock)
-  const track = Fiber.runIn(yield* Effect.scope)
   const run = Effect.runForkWith(yield* Effect.context<never>())
+  const calls = new CallFibers()
   const trusted = trustOf(config.control)
 
   const loop = new Loop(now)
@@ -79,8 +80,10 @@ const make: Effect.Effect<
       if (head === undefined) return
       const call = new Http2ServerCall(stream, head, settings)
       if (head.refusal !== undefined) return call.end(head.refusal)
-      const fiber = track(run((routes.get(call.path) ?? fallback)(call)))
-      if (fiber.pollUnsafe() === undefined) call.onLeave(() => fiber.interruptUnsafe())
+      const fiber = run((routes.get(call.path) ?? fallback)(call))
+      if (fiber.pollUnsafe() !== undefined) return
+      calls.own(fiber)
+      call.onLeave(() => fiber.interruptUnsafe())
     },
     onBusy: (connection, busy) => {
       const visitor = connections.get(connection)
@@ -154,6 +157,8 @@ const make: Effect.Effect<
       }, (error) =>
         report.limit(error.code === "EMFILE" || error.code === "ENFILE" ? "descriptors" : "accept", undefined))
     }))
+  // After the listeners, so that it runs before them: who calls is told first.
+  yield* Effect.addFinalizer(() => calls.interruptAll)
   for (const { address } of listeners) {
     yield* Effect.logInfo("gRPC server listening").pipe(Effect.annotateLogs({ address }))
   }

@@ -1,4 +1,5 @@
 import { Clock, Effect, Fiber, Latch, Layer, Random } from "effect"
+import { Roster } from "../internal/roster.ts"
 import { makeCountsPacker } from "../internal/usage/counts.ts"
 import { makeRecordIds } from "../internal/usage/recordId.ts"
 import { closedRecord, Tally } from "../internal/usage/tally.ts"
@@ -28,7 +29,7 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | UsageMetrics |
     const clock = yield* Clock.Clock
     const random = yield* Random.Random
     const recordId = makeRecordIds(() => random.nextDoubleUnsafe())
-    const running = new Map<string, Tally>()
+    const running = new Roster<Tally>()
     const packer = makeCountsPacker()
     const someRun = Latch.makeUnsafe(false)
     let slots = 0
@@ -39,7 +40,7 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | UsageMetrics |
       const fresh = journal.generation() !== generation
       generation = journal.generation()
       let moved = fresh
-      for (const tally of running.values()) {
+      for (const tally of running.all()) {
         if (fresh || (!tally.identified && tally.identity !== undefined)) {
           tally.identified = tally.identity !== undefined
           journal.opened(tally)
@@ -66,7 +67,7 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | UsageMetrics |
     const report = Effect.gen(function*() {
       const balance = yield* journal.balance
       let openTokens = 0
-      for (const tally of running.values()) openTokens += tokensOf(tally)
+      for (const tally of running.all()) openTokens += tokensOf(tally)
       metrics.usageRecords("open", running.size)
       metrics.usageRecords("waiting", balance.waiting.records)
       metrics.usageRecords("acknowledged", balance.acknowledged.records)
@@ -123,17 +124,15 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | UsageMetrics |
       open: () => {
         const startedAt = clock.currentTimeMillisUnsafe()
         const tally = new Tally(++slots, recordId(startedAt), startedAt)
-        running.set(tally.recordId, tally)
+        tally.place = running.add(tally)
         journal.opened(tally)
         someRun.openUnsafe()
         return tally
       },
       close: (tally, end) =>
         Effect.suspend(() => {
-          const known = running.get(tally.recordId)
-          if (known === undefined) return Effect.void
-          running.delete(tally.recordId)
-          const closed = journal.closed(known.slot, closedRecord(tally, end, clock.currentTimeMillisUnsafe()))
+          if (!(tally instanceof Tally) || !running.remove(tally.place, tally)) return Effect.void
+          const closed = journal.closed(tally.slot, closedRecord(tally, end, clock.currentTimeMillisUnsafe()))
           return isSuspect(tally) ? Effect.andThen(look(tally), closed) : closed
         })
     })

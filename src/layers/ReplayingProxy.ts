@@ -1,5 +1,6 @@
 import { Effect, Latch, Layer, type Scope } from "effect"
 import { CircuitBreaker } from "effect/persistence"
+import { Roster } from "../internal/roster.ts"
 import {
   type AdmissionFacts,
   admissionOf,
@@ -138,7 +139,7 @@ const make: Effect.Effect<
   })
   // A compressed request is opened for its identity alone, off the event loop; one that is larger stays anonymous.
   const decompress = makeDecompress(OWN_LIMITS)
-  const streams = new Set<ProxiedStream>()
+  const streams = new Roster<ProxiedStream>()
   /** Calls that have been let in and are not streams yet: their request is being opened. */
   let admitting = 0
   const others = new Set<PassthroughCall>()
@@ -222,7 +223,7 @@ const make: Effect.Effect<
     )
   }
 
-  const finish = (call: ServerCall, stream: ProxiedStream, span: StreamSpan): Effect.Effect<void> =>
+  const finish = (call: ServerCall, stream: ProxiedStream, place: number, span: StreamSpan): Effect.Effect<void> =>
     Effect.suspend(() => {
       // Undecided only when its fiber was ended from outside.
       if (stream.end === undefined) stream.depart("cancelled")
@@ -236,7 +237,7 @@ const make: Effect.Effect<
           const { queuedMillis, tally } = stream
           reports.tell(reportOf(call, tally, { outcome, status, at: watchdog.now(), queuedMillis }))
         }
-        streams.delete(stream)
+        streams.remove(place, stream)
         left()
       })),
       Effect.andThen(logEnd(stream))
@@ -255,8 +256,8 @@ const make: Effect.Effect<
     if (identity !== undefined) tally.identity = identity
     const stream = new ProxiedStream(call, metadata, tally, span, env)
     admitting--
-    streams.add(stream)
-    return Effect.ensuring(carryOn(stream), finish(call, stream, span))
+    const place = streams.add(stream)
+    return Effect.ensuring(carryOn(stream), finish(call, stream, place, span))
   }
 
   /** Ends a call that had not become a stream, in the step in which that is decided: what is true now is what it is told. */
@@ -414,9 +415,9 @@ const make: Effect.Effect<
     ready: () => isReady(admissionOf(facts), facts),
     onReady: (listener) => ready.onChange(listener),
     inFlight,
-    running: () => Array.from(streams, (stream) => describe(stream, watchdog.now())),
+    running: () => streams.all().map((stream) => describe(stream, watchdog.now())),
     kill: (id) => {
-      for (const stream of streams) {
+      for (const stream of streams.all()) {
         if (stream.tally.recordId !== id) continue
         stream.fail(new E.Killed({ delivered: stream.delivered }), "now")
         return true
@@ -425,7 +426,7 @@ const make: Effect.Effect<
     },
     awaitIdle: idle.await,
     abortAll: Effect.sync(() => {
-      for (const stream of streams) stream.fail(new E.Draining({ delivered: stream.delivered }), "now")
+      for (const stream of streams.all()) stream.fail(new E.Draining({ delivered: stream.delivered }), "now")
       for (const call of others) call.fail(new E.Draining({ delivered: 1 }), "now")
     })
   })

@@ -32,19 +32,31 @@ const stopLimit = "2 seconds"
 /** Commits are at least this far apart: one costs as much as ten records in it, and a switch between threads. */
 const paceMillis = 10
 
+/** Something that the thread was asked. */
+interface Question {
+  readonly id: number
+  readonly resume: (answer: Effect.Effect<Answer, JournalFault | JournalError>) => void
+}
+
 /** The thread that owns the file: questions out, answers in, and a new thread when one dies. */
 const makeThread = Effect.fnUntraced(function*(
   options: Omit<JournalFileOptions, "generation">,
   metrics: UsageMetrics["Service"]
 ) {
   const clock = yield* Clock.Clock
-  const waiting = new Map<number, (answer: Effect.Effect<Answer, JournalFault | JournalError>) => void>()
+  /** Questions that have no answer yet, the oldest first. */
+  const waiting: Array<Question> = []
   let sidecarId = options.sidecarId
   let generation = 0
   let asked = 0
   let worker: Worker | undefined
   const onItsWay = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
   let lost: ((fault: JournalFault | undefined) => void) | undefined
+
+  const take = (id: number): Question | undefined => {
+    const at = waiting.findIndex((question) => question.id === id)
+    return at < 0 ? undefined : waiting.splice(at, 1)[0]
+  }
 
   /** What a reply means, after its words for the log. */
   const answerOf = ({ notices, op, result }: Reply): Effect.Effect<Answer, JournalFault | JournalError> => {
@@ -95,9 +107,7 @@ const makeThread = Effect.fnUntraced(function*(
           fault && new JournalFault({ operation: "checkpoint", reason: fault.reason, detail: fault.detail })
         )
       }
-      const resume = waiting.get(reply.id)
-      waiting.delete(reply.id)
-      resume?.(answerOf(reply))
+      take(reply.id)?.resume(answerOf(reply))
     })
     thread.on("error", (error) => Deferred.doneUnsafe(over, Effect.succeed(String(error))))
     thread.on("exit", (code) => Deferred.doneUnsafe(over, Effect.succeed(`exit ${code}`)))
@@ -105,10 +115,7 @@ const makeThread = Effect.fnUntraced(function*(
     const reason = yield* Deferred.await(over)
     worker = undefined
     if (Atomics.load(onItsWay, 0) === 1) checkpointLost(stopped("checkpoint", reason))
-    for (const [id, resume] of waiting) {
-      waiting.delete(id)
-      resume(Effect.fail(stopped("answer", reason)))
-    }
+    for (const { resume } of waiting.splice(0)) resume(Effect.fail(stopped("answer", reason)))
     return reason
   })
 
@@ -118,9 +125,9 @@ const makeThread = Effect.fnUntraced(function*(
       if (thread === undefined) return resume(Effect.fail(stopped(command.op, "it is being started again")))
       const id = ++asked
       const request: Request = { id, now: clock.currentTimeMillisUnsafe(), command }
-      waiting.set(id, resume)
+      waiting.push({ id, resume })
       thread.postMessage(request, [])
-      return Effect.sync(() => void waiting.delete(id))
+      return Effect.sync(() => void take(id))
     })
 
   /** One at a time: with a disk that hangs, the next one is a commit's, whose delay is noticed. */

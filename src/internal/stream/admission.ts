@@ -70,6 +70,7 @@ export const isReady = (admission: Admission, { connection, settings }: Admissio
 
 /** Tells when readiness changes: at each {@link look}, and when a time comes that changes it by itself. */
 export class ReadyWatch implements Watched {
+  watchPlace = -1
   readonly #facts: AdmissionFacts
   readonly #watchdog: Watchdog
   readonly #listeners = new Set<() => void>()

@@ -72,6 +72,7 @@ export class Arrivals {
 
 /** A call that waits for its first message. */
 class Silent implements Watched, Entrant, FirstMessageListener {
+  watchPlace = -1
   readonly requests: FirstMessage
   arrival: Arrival | undefined
   resume: ((arrival: Effect.Effect<Arrival>) => void) | undefined

@@ -20,6 +20,7 @@ export interface PassthroughLimits {
  * backpressure, deadline and the time limits of streams kept. Nothing is held, replayed or counted.
  */
 export class PassthroughCall implements Watched {
+  watchPlace = -1
   readonly #call: ServerCall
   readonly #watchdog: Watchdog
   readonly #deadlineAt: number

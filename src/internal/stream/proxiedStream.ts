@@ -47,6 +47,7 @@ const MAX_REFUSALS = 10
  * waits for its end and finishes it.
  */
 export class ProxiedStream implements Watched, Waiting, Queued {
+  watchPlace = -1
   readonly tally: UsageTally
   readonly call: ServerCall
   readonly #env: StreamEnv
@@ -370,8 +371,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
 
   #onWorkerEnd(end: CallEnd): void {
     if (this.#phase !== "open") return
-    const opened = this.#opened
-    const link = this.#link
+    const [opened, link] = [this.#opened, this.#link]
     this.#worker = undefined
     this.#link = undefined
     if (this.#env.watchdog.now() >= this.#missedFrom && isMissedDeadline(end)) {

@@ -32,6 +32,7 @@ export interface WaitingRoomOptions {
  * worker that has just come back is not run over.
  */
 export class WaitingRoom implements Watched {
+  watchPlace = -1
   readonly #options: WaitingRoomOptions
   readonly #waiting = new Set<Waiting>()
   /** Those of them that nobody may overtake. */

@@ -1,8 +1,11 @@
 import { Clock, Effect, Fiber, type Scope } from "effect"
 import { monotonicMillis } from "../monotonic.ts"
+import { Roster } from "../roster.ts"
 
 /** Something that has to be looked at when its time has come. */
 export interface Watched {
+  /** Its place among those that are watched; the watchdog's to write. -1 at first. */
+  watchPlace: number
   /** Monotonic milliseconds of the next look; `Infinity`: none. */
   dueAt(): number
   /** The time has come. May remove itself, and may have been postponed by the time the look happens. */
@@ -29,7 +32,7 @@ export const make: Effect.Effect<Watchdog, never, Scope.Scope> = Effect.gen(func
   const now = monotonicMillis(yield* Clock.Clock)
   const track = Fiber.runIn(yield* Effect.scope)
   const run = Effect.runForkWith(yield* Effect.context<never>())
-  const all = new Set<Watched>()
+  const all = new Roster<Watched>()
   let wakeAt = Number.POSITIVE_INFINITY
   let sleeper: Fiber.Fiber<void> | undefined
 
@@ -43,9 +46,9 @@ export const make: Effect.Effect<Watchdog, never, Scope.Scope> = Effect.gen(func
     sleeper = undefined
     wakeAt = Number.POSITIVE_INFINITY
     let next = Number.POSITIVE_INFINITY
-    for (const watched of all) {
+    for (const watched of all.all()) {
       if (watched.dueAt() <= now()) watched.due(now())
-      if (all.has(watched)) next = Math.min(next, watched.dueAt())
+      if (all.has(watched.watchPlace, watched)) next = Math.min(next, watched.dueAt())
     }
     if (next < wakeAt) sleepUntil(next)
   }
@@ -55,11 +58,11 @@ export const make: Effect.Effect<Watchdog, never, Scope.Scope> = Effect.gen(func
   return {
     now,
     add: (watched) => {
-      all.add(watched)
+      if (!all.has(watched.watchPlace, watched)) watched.watchPlace = all.add(watched)
       nearer(watched.dueAt())
     },
     remove: (watched) => {
-      all.delete(watched)
+      all.remove(watched.watchPlace, watched)
     },
     nearer
   }

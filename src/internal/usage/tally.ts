@@ -26,6 +26,8 @@ export class Tally implements UsageTally {
   replays = 0
   heldMillis = 0
   ttftMillis: number | undefined = undefined
+  /** Among those that run; the meter's to write. */
+  place = -1
   /** The identity has been written to the journal. */
   identified = false
   /** Bytes and replays when they were last handed to the journal: when they have moved since, the counters have. */

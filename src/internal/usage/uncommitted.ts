@@ -23,7 +23,10 @@ export const makeUncommitted = (options: {
   readonly limit: number
   readonly recordId: (millis: number) => string
 }) => {
-  const opened = new Map<number, OpenStream>()
+  /** In their order; a hole for each that has ended since. */
+  let opened: Array<OpenStream | undefined> = []
+  /** Where in `opened` a slot's stream stands. Numbers only: objects that come and go in a `Map` are kept too long (see `Roster`). */
+  const openedAt = new Map<number, number>()
   const written = new Set<number>()
   const limit = Math.max(options.limit, 2 * groupLimit)
   let closed: Array<Ending> = []
@@ -62,12 +65,14 @@ export const makeUncommitted = (options: {
     return { closed: records, ended }
   }
 
-  const isEmpty = (): boolean => opened.size === 0 && closed.length === 0 && merged.size === 0 && counts === undefined
+  const isEmpty = (): boolean => openedAt.size === 0 && closed.length === 0 && merged.size === 0 && counts === undefined
 
   return {
     /** The identity is read when the group is made: it may become known until then. */
     open: (stream: OpenStream): void => {
-      opened.set(stream.slot, stream)
+      const at = openedAt.get(stream.slot) ?? opened.length
+      opened[at] = stream
+      openedAt.set(stream.slot, at)
     },
     counts: (next: PackedCounts): void => {
       counts = next
@@ -80,7 +85,12 @@ export const makeUncommitted = (options: {
     isIdle: (): boolean => inFlight === undefined && isEmpty(),
     /** Answers the number of this end; it is committed when {@link committed} has reached it. */
     close: (slot: number, record: JournalRecord, now: number): number => {
-      opened.delete(slot)
+      const at = openedAt.get(slot)
+      if (at !== undefined) {
+        opened[at] = undefined
+        openedAt.delete(slot)
+        if (openedAt.size === 0) opened = []
+      }
       closed.push({ record, slot: written.delete(slot) ? slot : undefined })
       if (closed.length > limit) mergeOldest(now)
       return ++accepted
@@ -96,17 +106,20 @@ export const makeUncommitted = (options: {
         session: options.session,
         sequence: ++sequence,
         at: now,
-        opened: [...opened.values()].map(({ identity, recordId, slot, startedAt }) => ({
-          slot,
-          recordId,
-          startedAt,
-          identity
-        })),
+        opened: opened.flatMap((stream) =>
+          stream === undefined ? [] : {
+            slot: stream.slot,
+            recordId: stream.recordId,
+            startedAt: stream.startedAt,
+            identity: stream.identity
+          }
+        ),
         ...takeClosed(),
         counts
       }
-      for (const slot of opened.keys()) written.add(slot)
-      opened.clear()
+      for (const slot of openedAt.keys()) written.add(slot)
+      openedAt.clear()
+      opened = []
       counts = undefined
       return inFlight
     },

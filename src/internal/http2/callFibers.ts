@@ -1,0 +1,18 @@
+import { Effect, Fiber } from "effect"
+import { Roster } from "../roster.ts"
+
+/**
+ * The fibers of calls. What `Fiber.runIn` does, without an entry in the scope's `Map` for each: see {@link Roster} for what
+ * that costs. Whoever makes it interrupts them all when its scope closes.
+ */
+export class CallFibers {
+  readonly #fibers = new Roster<Fiber.Fiber<void>>()
+
+  own(fiber: Fiber.Fiber<void>): void {
+    const place = this.#fibers.add(fiber)
+    fiber.addObserver(() => this.#fibers.remove(place, fiber))
+  }
+
+  /** Completes when all of them have ended. */
+  readonly interruptAll: Effect.Effect<void> = Effect.suspend(() => Fiber.interruptAll(this.#fibers.all()))
+}
