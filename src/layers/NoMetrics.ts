@@ -32,6 +32,8 @@ export const layer: Layer.Layer<Metrics | Recorders> = Layer.mergeAll(
     streamOverhead: nothing,
     cancelPropagated: nothing,
     gatewaySendError: nothing,
+    holdTime: nothing,
+    queueTime: nothing,
     heldStreams: nothing,
     queuedStreams: nothing,
     replayed: nothing,
@@ -43,7 +45,8 @@ export const layer: Layer.Layer<Metrics | Recorders> = Layer.mergeAll(
     workerState: nothing,
     workerConnectionError: nothing,
     workerReconnected: nothing,
-    workerSaturated: nothing
+    workerSaturated: nothing,
+    workerHealth: nothing
   }),
   Layer.succeed(UsageMetrics, {
     usageRecords: nothing,
@@ -54,5 +57,5 @@ export const layer: Layer.Layer<Metrics | Recorders> = Layer.mergeAll(
     journalError: nothing
   }),
   Layer.succeed(GatewayMetrics, { gatewayConnections: nothing, http2Limited: nothing, http2SessionClosed: nothing }),
-  Layer.succeed(LimitMetrics, { limitReached: nothing, unfinishedBytes: nothing, opsLimited: nothing })
+  Layer.succeed(LimitMetrics, { limitReached: nothing, unfinishedBytes: nothing, limits: nothing, opsLimited: nothing })
 )

@@ -31,9 +31,11 @@ export const layer: Layer.Layer<Metrics | MetricReadings | Recorders> = Layer.ef
     Effect.sync(NodeFigures.open),
     (figures) => Effect.sync(figures.close)
   )
-  const streams = StreamFigures.make(monotonicMillis(yield* Clock.Clock))
+  const clock = yield* Clock.Clock
+  const now = monotonicMillis(clock)
+  const streams = StreamFigures.make(now, () => clock.currentTimeMillisUnsafe())
   const calls = CallFigures.make()
-  const worker = WorkerFigures.make()
+  const worker = WorkerFigures.make(now)
   const usage = UsageFigures.make()
   const gateways = GatewayFigures.make()
   const limits = LimitFigures.make()

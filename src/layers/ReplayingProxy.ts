@@ -234,8 +234,8 @@ const make: Effect.Effect<
         if (stream.end !== undefined) {
           span.end(stream.tally, stream.end)
           const { outcome, status } = stream.end
-          const { queuedMillis, tally } = stream
-          reports.tell(reportOf(call, tally, { outcome, status, at: watchdog.now(), queuedMillis }))
+          const told = { outcome, status, at: watchdog.now(), queuedMillis: stream.queuedMillis }
+          reports.tell(reportOf(call, stream.tally, { ...told, exportedTraceId: span.traceId }))
         }
         streams.remove(place, stream)
         left()

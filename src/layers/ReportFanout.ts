@@ -16,7 +16,7 @@ export const layer: Layer.Layer<StreamReports, never, CallMetrics | StreamMetric
     const listeners = new Set<(report: StreamReport) => void>()
     return StreamReports.of({
       tell: (report) => {
-        streams.streamEnded(report.outcome, report.durationMillis / 1000)
+        streams.streamEnded(report.outcome, report.durationMillis / 1000, report.exportedTraceId ?? report.traceId)
         calls.handled(report.path, report.code)
         if (isRefusal(report)) calls.refused(report.reason)
         for (const listener of listeners) listener(report)

@@ -24,6 +24,7 @@ import * as Http2Server from "./Http2Server.ts"
 import * as Http2WorkerChannel from "./Http2WorkerChannel.ts"
 import * as InProcessClient from "./InProcessClient.ts"
 import * as JournalMeter from "./JournalMeter.ts"
+import * as LimitGauges from "./LimitGauges.ts"
 import * as LimitLog from "./LimitLog.ts"
 import * as MemoryJournal from "./MemoryJournal.ts"
 import * as ObservedJournal from "./ObservedJournal.ts"
@@ -76,6 +77,7 @@ const layerOver = <E>(journal: Layer.Layer<UsageJournal, E, SidecarConfig | Usag
     Layer.provideMerge(journal),
     // All that a peer can exhaust tells here when it bites.
     Layer.provideMerge(LimitLog.layer),
+    Layer.provideMerge(LimitGauges.layer),
     Layer.provideMerge(BoundedEvents.layer),
     Layer.provideMerge(PromMetrics.layer)
   )

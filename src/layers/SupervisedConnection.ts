@@ -114,6 +114,7 @@ const make = Effect.gen(function*() {
 
   const onAnswer = (session: Session.WorkerSession, answer: WorkerHealth): void => {
     lastHealth = answer
+    metrics.workerHealth(answer.metrics)
     const reload = reloadOf(answer)
     status.apply(Evidence.Answered({
       at: wall(),

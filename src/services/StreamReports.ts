@@ -17,6 +17,8 @@ export interface StreamReport {
   /** Of the usage record; `undefined`: refused before it became a stream, so there is none. */
   readonly recordId: string | undefined
   readonly traceId: string
+  /** The trace in which it is exported, 32 hexadecimal digits; `undefined`: in none. */
+  readonly exportedTraceId: string | undefined
   readonly model: string
   readonly adapter: string
   readonly tenant: string

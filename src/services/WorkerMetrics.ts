@@ -7,4 +7,6 @@ export class WorkerMetrics extends Context.Service<WorkerMetrics, {
   readonly workerConnectionError: (fault: string) => void
   readonly workerReconnected: () => void
   readonly workerSaturated: () => void
+  /** The worker has answered Health with these metrics of its own. */
+  readonly workerHealth: (metrics: Readonly<Record<string, string>>) => void
 }>()("cy-llm-sidecar/WorkerMetrics") {}

@@ -101,8 +101,9 @@ describe("PromMetrics", () => {
       assert.strictEqual(series.get("sidecar_requests_failed_total"), Outcome.literals.length - 2)
       assert.strictEqual(series.get("sidecar_requests_total"), Outcome.literals.length + 1)
       assert.strictEqual(series.get("sidecar_active_connections"), 1)
-      // A refused stream took no time: it would make an outage look fast.
-      assert.strictEqual(series.get("sidecar_request_duration_seconds_count"), Outcome.literals.length - 1)
+      // One that is refused or cut short took less time than it would have: it would make an outage look fast.
+      const long = ["completed", "cancelled", "deadline", "timeout", "slow_reader"]
+      assert.strictEqual(series.get("sidecar_request_duration_seconds_count"), long.length)
       assert.strictEqual(series.get("sidecar_stream_outcomes_total{outcome=\"deadline\"}"), 1)
     }).pipe(Effect.provide(PromMetrics.layer)))
 
@@ -310,6 +311,10 @@ describe("PromMetrics", () => {
         [() => metrics.openCalls("own", 3), "sidecar_open_calls{kind=\"own\"}", 3],
         [() => metrics.limitReached("inflate"), "sidecar_limits_total", 1],
         [() => metrics.unfinishedBytes(9), "sidecar_unfinished_bytes", 9],
+        [() => metrics.limits({ max_held_streams: 7 }), "sidecar_limit{name=\"max_held_streams\"}", 7],
+        [() => metrics.workerHealth({ vram: "4.5" }), "sidecar_worker_health{name=\"vram\"}", 4.5],
+        [() => metrics.holdTime(0.2), "sidecar_hold_time_seconds_count", 1],
+        [() => metrics.queueTime(0.2), "sidecar_queue_time_seconds_count", 1],
         [() => metrics.refused("queue_full"), "sidecar_refusals_total", 1],
         [() => metrics.metadataRejected(), "sidecar_metadata_rejected_total", 1],
         [() => metrics.malformedFrame(), "sidecar_malformed_frames_total", 1],
@@ -326,6 +331,9 @@ describe("PromMetrics", () => {
         [() => metrics.journalError("commit"), "sidecar_journal_errors_total", 1]
       ]
       const also: Record<string, ReadonlyArray<string>> = {
+        "sidecar_worker_health{name=\"vram\"}": ["sidecar_worker_health_age_seconds"],
+        sidecar_hold_time_seconds_count: ["sidecar_hold_time_seconds_sum"],
+        sidecar_queue_time_seconds_count: ["sidecar_queue_time_seconds_sum"],
         sidecar_worker_connection_errors_total: ["sidecar_worker_faults_total"],
         sidecar_stream_overhead_seconds_count: ["sidecar_stream_overhead_seconds_sum"],
         sidecar_cancel_propagation_seconds_count: ["sidecar_cancel_propagation_seconds_sum"]
@@ -354,6 +362,69 @@ describe("PromMetrics", () => {
       assert.deepStrictEqual(readings.series("sidecar_request_duration_seconds"), [])
       assert.deepStrictEqual(readings.series("no_such_name"), [])
       assert.strictEqual(readings.distribution("sidecar_requests_total"), undefined)
+    }).pipe(Effect.provide(PromMetrics.layer)))
+
+  it.effect("shows the figures of the worker's own words, bounded, and none once it is gone", () =>
+    Effect.gen(function*() {
+      const metrics = yield* allMetrics
+      metrics.workerState(WorkerState.Connected({ since: 0 }))
+      const many = Object.fromEntries(Array.from({ length: 80 }, (_, index) => [`figure_${index}`, String(index)]))
+      metrics.workerHealth({
+        vram_used: "1.5e3",
+        temperature: "-4",
+        backend: "cuda",
+        available: "true",
+        hex: "0x10",
+        blank: "",
+        huge: "9".repeat(400),
+        "a name\n": "1",
+        ["n".repeat(65)]: "1",
+        ...many
+      })
+      yield* TestClock.adjust("3 seconds")
+      const health = Effect.map(scraped, (series) => seriesOf(series, "sidecar_worker_health"))
+      const first = yield* health
+      assert.strictEqual(first.size, 50)
+      assert.strictEqual(first.get("sidecar_worker_health{name=\"vram_used\"}"), 1500)
+      assert.strictEqual(first.get("sidecar_worker_health{name=\"temperature\"}"), -4)
+      assert.isUndefined(first.get("sidecar_worker_health{name=\"hex\"}"))
+      assert.strictEqual((yield* scraped).get("sidecar_worker_health_age_seconds"), 3)
+      // New names find no place, those that are known keep theirs.
+      metrics.workerHealth({ newcomer: "1", vram_used: "7" })
+      assert.deepStrictEqual([...yield* health], [["sidecar_worker_health{name=\"vram_used\"}", 7]])
+      metrics.workerState(
+        WorkerState.Disconnected({
+          since: 0,
+          reason: "LinkBroken",
+          detail: "",
+          remedy: "",
+          attempt: 1,
+          retryAt: undefined
+        })
+      )
+      assert.strictEqual((yield* health).size, 0)
+      assert.strictEqual((yield* scraped).get("sidecar_worker_health_age_seconds"), 0)
+    }).pipe(Effect.provide(PromMetrics.layer)))
+
+  it.effect("gives an exemplar to the bucket of a stream with a trace, in OpenMetrics only", () =>
+    Effect.gen(function*() {
+      const metrics = yield* allMetrics
+      const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+      yield* TestClock.setTime(1_700_000_000_500)
+      metrics.firstToken(0.3, trace)
+      metrics.firstToken(0.4)
+      metrics.holdTime(3, "from-the-request")
+      metrics.queueTime(3, "no\nid")
+      metrics.streamEnded("deadline", 9000, "x".repeat(101))
+      metrics.streamEnded("completed", 9, "\"quoted\"")
+      const { body } = yield* metrics.openMetrics
+      const exemplars = body.split("\n").filter((line) => line.includes(" # "))
+      assert.deepStrictEqual(exemplars, [
+        `sidecar_request_duration_seconds_bucket{le="10.0"} 1 # {trace_id="\\"quoted\\""} 9 1700000000.5`,
+        `sidecar_time_to_first_token_seconds_bucket{le="0.5"} 2 # {trace_id="${trace}"} 0.3 1700000000.5`,
+        `sidecar_hold_time_seconds_bucket{le="5.0"} 1 # {trace_id="from-the-request"} 3 1700000000.5`
+      ])
+      assert.notInclude((yield* metrics.scrape).body, trace)
     }).pipe(Effect.provide(PromMetrics.layer)))
 
   it.effect("survives a clock that jumped: negative counts as nothing, not-a-number is ignored", () =>

@@ -40,7 +40,8 @@ const metrics = Layer.effect(
     workerState: (state: WorkerState) => void told.states.push(wordsOf(state)),
     workerConnectionError: (fault: string) => void told.faults.push(fault),
     workerReconnected: () => void told.reconnects++,
-    workerSaturated: () => void told.saturated++
+    workerSaturated: () => void told.saturated++,
+    workerHealth: () => {}
   }))
 )
 

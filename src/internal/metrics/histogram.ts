@@ -1,19 +1,40 @@
 import type { Distribution } from "../../services/MetricReadings.ts"
 
-/** A histogram with fixed buckets. */
-export interface Histogram {
-  /** Adds one observation: no allocation. A value that is not a number is ignored, a negative one counts as 0. */
-  readonly observe: (value: number) => void
-  readonly snapshot: () => Distribution
+/** The last observation of a bucket that belongs to a trace. */
+export interface Exemplar {
+  readonly traceId: string
+  readonly value: number
+  /** Milliseconds since the epoch. */
+  readonly at: number
 }
 
-/** A histogram whose buckets hold values up to and including their bound (Prometheus `le`). */
-export const make = (bounds: ReadonlyArray<number>): Histogram => {
+/** A histogram with fixed buckets. */
+export interface Histogram {
+  /**
+   * Adds one observation: no allocation. A value that is not a number is ignored, a negative one counts as 0. `traceId`: the
+   * trace it belongs to, kept where the histogram has exemplars; empty: none.
+   */
+  readonly observe: (value: number, traceId?: string) => void
+  readonly snapshot: () => Distribution
+  /** Per bucket. */
+  readonly exemplars: () => ReadonlyArray<Exemplar | undefined>
+}
+
+/** What OpenMetrics can carry (128 characters, names and values together), and what somebody can look for. */
+const TRACE_ID = /^[!-~]{1,100}$/
+
+/**
+ * A histogram whose buckets hold values up to and including their bound (Prometheus `le`).
+ *
+ * @param wallNow milliseconds since the epoch; with it the histogram keeps exemplars
+ */
+export const make = (bounds: ReadonlyArray<number>, wallNow?: () => number): Histogram => {
   const limits = Float64Array.from(bounds)
   const counts = new Float64Array(limits.length + 1)
+  const traces = { ids: Array<string>(counts.length).fill(""), values: counts.slice(), times: counts.slice() }
   let sum = 0
   return {
-    observe: (value) => {
+    observe: (value, traceId = "") => {
       if (Number.isNaN(value)) return
       const amount = value > 0 ? value : 0
       let bucket = 0
@@ -21,8 +42,18 @@ export const make = (bounds: ReadonlyArray<number>): Histogram => {
       while (bucket < limits.length && amount > (limits[bucket] ?? Infinity)) bucket++
       counts[bucket] = (counts[bucket] ?? 0) + 1
       sum += amount
+      if (traceId === "" || wallNow === undefined) return
+      traces.ids[bucket] = traceId
+      traces.values[bucket] = amount
+      traces.times[bucket] = wallNow()
     },
-    snapshot: () => ({ bounds, counts: Array.from(counts), sum })
+    snapshot: () => ({ bounds, counts: Array.from(counts), sum }),
+    exemplars: () =>
+      traces.ids.map((traceId, bucket) =>
+        TRACE_ID.test(traceId)
+          ? { traceId, value: traces.values[bucket] ?? 0, at: traces.times[bucket] ?? 0 }
+          : undefined
+      )
   }
 }
 

@@ -97,6 +97,9 @@ export const streamOverhead = [
   1
 ]
 
+/** What a stream waits: for a worker that is away (30 s at most by default), for a place at the worker (60 s). */
+export const waiting = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30, 45, 60, 120, 300, 600]
+
 /** From a gateway's cancellation to the worker's: promised within 5 ms. */
 export const cancelPropagation = [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1]
 

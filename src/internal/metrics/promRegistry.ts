@@ -1,4 +1,5 @@
 import * as Prom from "prom-client"
+import type { Exemplar } from "./histogram.ts"
 import type { ExpositionFormat, HistogramFamily, MetricFamily, ScalarFamily } from "./metricFamily.ts"
 
 type Registry = Prom.Registry<Prom.RegistryContentType>
@@ -83,16 +84,23 @@ class FixedHistogram extends Prom.Histogram {
   #values({ histogram, labels = {} }: HistogramFamily["series"][number]) {
     const { name } = this.#family
     const { bounds, counts, sum } = histogram.snapshot()
-    const value = (suffix: string, own: Record<string, string | number>, amount: number) => ({
+    const exemplars = histogram.exemplars()
+    const value = (suffix: string, own: Record<string, string | number>, amount: number, exemplar?: Exemplar) => ({
       metricName: `${name}_${suffix}`,
       labels: own,
       sharedLabels: labels,
-      value: amount
+      value: amount,
+      // Written by a registry of OpenMetrics, passed over by the other.
+      exemplar: exemplar && {
+        labelSet: { trace_id: exemplar.traceId },
+        value: exemplar.value,
+        timestamp: exemplar.at / 1000
+      }
     })
     let below = 0
     const buckets = counts.map((inBucket, index) => {
       below += inBucket
-      return value("bucket", { le: this.#bound(bounds[index]) }, below)
+      return value("bucket", { le: this.#bound(bounds[index]) }, below, exemplars[index])
     })
     return [...buckets, value("sum", {}, sum), value("count", {}, below)]
   }

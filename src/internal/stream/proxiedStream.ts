@@ -99,7 +99,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     this.#metadata = metadata
     this.tally = tally
     this.#log = new RequestLog(env.replayMaxBytes, env.requestBytes)
-    this.#count = new ReplyCount(tally, env.metrics, env.peek, call.arrivedAt)
+    this.#count = new ReplyCount(tally, env.metrics, env.peek, call.arrivedAt, span.traceId)
     this.#reader = new ReaderWatch(call, env.slowReaderMillis)
     this.#deadlineAt = deadlineOf(call)
     this.#missedFrom = missedFrom(call)
@@ -270,6 +270,8 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     const millis = Math.round(this.#env.watchdog.now() - this.#waitingSince)
     this.tally.heldMillis += millis
     if (this.#phase === "queued") this.queuedMillis += millis
+    const observe = this.#phase === "queued" ? this.#env.metrics.queueTime : this.#env.metrics.holdTime
+    observe(millis / 1000, this.#count.traceId)
   }
 
   /** Tells the user why it takes so long, if that was asked for. It is not the model's words and is never counted. */

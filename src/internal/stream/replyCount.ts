@@ -18,14 +18,28 @@ export class ReplyCount {
   readonly #metrics: StreamMetrics["Service"]
   readonly #options: PeekOptions
   readonly #arrivedAt: number
+  readonly #exportedTraceId: string | undefined
   #model: ModelTokens | undefined
   #lastTokenAt = 0
 
-  constructor(tally: UsageTally, metrics: StreamMetrics["Service"], options: PeekOptions, arrivedAt: number) {
+  /** `exportedTraceId`: the trace in which the stream is exported. */
+  constructor(
+    tally: UsageTally,
+    metrics: StreamMetrics["Service"],
+    options: PeekOptions,
+    arrivedAt: number,
+    exportedTraceId?: string
+  ) {
+    this.#exportedTraceId = exportedTraceId
     this.#tally = tally
     this.#metrics = metrics
     this.#options = options
     this.#arrivedAt = arrivedAt
+  }
+
+  /** The trace of the stream: the one it is exported in, else the one that its request names. */
+  get traceId(): string | undefined {
+    return this.#exportedTraceId ?? this.#tally.identity?.traceId
   }
 
   /** Counts a batch that is handed to the gateway now. `true`: it holds the stream's first token. */
@@ -63,7 +77,7 @@ export class ReplyCount {
     const millis = now - this.#arrivedAt
     this.#tally.ttftMillis = Math.round(millis)
     this.#tally.identity ??= anonymous
-    this.#metrics.firstToken(millis / 1000)
+    this.#metrics.firstToken(millis / 1000, this.traceId)
   }
 
   #modelTokens(): ModelTokens {

@@ -12,6 +12,8 @@ export interface ToldEnd {
   readonly at: number
   /** Of the time that it waited, what it waited for a place at the worker. */
   readonly queuedMillis: number
+  /** The trace in which it is exported, if it is. */
+  readonly exportedTraceId?: string | undefined
 }
 
 /** What is known of a call at its end. `tally`: that of a stream; a call that was refused before has none. */
@@ -24,6 +26,7 @@ export const reportOf = (call: ServerCall, tally: UsageTally | undefined, end: T
     path: call.path,
     recordId: tally?.recordId,
     traceId: identity?.traceId ?? "",
+    exportedTraceId: end.exportedTraceId,
     model: identity?.modelId ?? "",
     adapter: identity?.adapter ?? "",
     tenant: identity?.tenant ?? "",

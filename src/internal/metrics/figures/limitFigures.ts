@@ -6,6 +6,7 @@ import type { Figures } from "./figures.ts"
 
 export const make = (): Figures<LimitMetrics["Service"]> => {
   let unfinished = 0
+  let configured: Readonly<Record<string, number>> = {}
   const limits = wordCounter(LimitName.literals)
   const opsLimits = wordCounter(["connections", "pipelined"])
 
@@ -14,10 +15,20 @@ export const make = (): Figures<LimitMetrics["Service"]> => {
     unfinishedBytes: (bytes) => {
       unfinished = bytes
     },
+    limits: (inForce) => {
+      configured = inForce
+    },
     opsLimited: opsLimits.add
   }
 
   const families = [
+    byLabel(
+      "gauge",
+      "sidecar_limit",
+      "The bounds that are in force, by the name of their key; no series: no bound.",
+      "name",
+      () => Object.entries(configured)
+    ),
     byLabel(
       "counter",
       "sidecar_limits_total",

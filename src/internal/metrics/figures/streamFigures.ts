@@ -9,10 +9,27 @@ import type { Figures } from "./figures.ts"
 /** Models with a label of their own in `sidecar_model_tokens_total`; the tokens of all others are "other". */
 const maxModels = 100
 
+/**
+ * A stream that was turned away or cut short took less time than it would have: among the others it would make an outage
+ * look fast.
+ */
+const tookItsTime = (outcome: Outcome): boolean => {
+  switch (outcome) {
+    case "completed":
+    case "cancelled":
+    case "deadline":
+    case "timeout":
+    case "slow_reader":
+      return true
+    default:
+      return false
+  }
+}
+
 const circuitNumber = { closed: 0, half_open: 1, open: 2 }
 
-/** `now`: monotonic milliseconds. */
-export const make = (now: () => number): Figures<StreamMetrics["Service"]> => {
+/** `now`: monotonic milliseconds; `wallNow`: milliseconds since the epoch. */
+export const make = (now: () => number, wallNow: () => number): Figures<StreamMetrics["Service"]> => {
   const total = {
     started: 0,
     success: 0,
@@ -26,10 +43,12 @@ export const make = (now: () => number): Figures<StreamMetrics["Service"]> => {
     malformed: 0,
     circuit: 0
   }
-  const duration = Histogram.make(Bounds.requestDuration)
-  const firstToken = Histogram.make(Bounds.timeToFirstToken)
+  const duration = Histogram.make(Bounds.requestDuration, wallNow)
+  const firstToken = Histogram.make(Bounds.timeToFirstToken, wallNow)
   const interToken = Histogram.make(Bounds.interToken)
   const overhead = Histogram.make(Bounds.streamOverhead)
+  const hold = Histogram.make(Bounds.waiting, wallNow)
+  const queue = Histogram.make(Bounds.waiting, wallNow)
   const cancel = Histogram.make(Bounds.cancelPropagation)
   const models = modelCounter(maxModels, now)
   const outcomes = wordCounter(Outcome.literals)
@@ -39,20 +58,21 @@ export const make = (now: () => number): Figures<StreamMetrics["Service"]> => {
       total.started++
       total.active++
     },
-    streamEnded: (outcome, seconds) => {
+    streamEnded: (outcome, seconds, traceId) => {
       total.active--
       if (outcome === "completed") total.success++
       else if (outcome === "cancelled") total.cancelled++
       else total.failed++
       outcomes.add(outcome)
-      // A refusal takes no time: among the streams it would make an outage look fast.
-      if (outcome !== "refused") duration.observe(seconds)
+      if (tookItsTime(outcome)) duration.observe(seconds, traceId)
     },
     modelTokens: models.of,
     firstToken: firstToken.observe,
     interToken: interToken.observe,
     streamOverhead: overhead.observe,
     cancelPropagated: cancel.observe,
+    holdTime: hold.observe,
+    queueTime: queue.observe,
     gatewaySendError: () => {
       total.sendErrors++
     },
@@ -109,6 +129,8 @@ export const make = (now: () => number): Figures<StreamMetrics["Service"]> => {
       "Seconds between one token of a stream and the next.",
       interToken
     ),
+    histogram("sidecar_hold_time_seconds", "Seconds that a stream waited for a worker that was away.", hold),
+    histogram("sidecar_queue_time_seconds", "Seconds that a stream waited for a place at the worker.", queue),
     histogram("sidecar_stream_overhead_seconds", "Seconds that the sidecar added to a stream.", overhead),
     histogram(
       "sidecar_cancel_propagation_seconds",

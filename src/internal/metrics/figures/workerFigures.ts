@@ -2,6 +2,7 @@ import { LinkFault } from "../../../services/WorkerChannel.ts"
 import type { WorkerState } from "../../../services/WorkerConnection.ts"
 import type { WorkerMetrics } from "../../../services/WorkerMetrics.ts"
 import { statusWord } from "../../connection/statusWords.ts"
+import * as HealthReadings from "../healthReadings.ts"
 import { wordCounter } from "../labelSets.ts"
 import { byLabel, counter, gauge } from "../metricFamily.ts"
 import type { Figures } from "./figures.ts"
@@ -13,16 +14,21 @@ const connectionStatus: Record<WorkerState["_tag"], number> = {
   Reloading: 2
 }
 
-export const make = (): Figures<WorkerMetrics["Service"]> => {
+/** `now`: monotonic milliseconds. */
+export const make = (now: () => number): Figures<WorkerMetrics["Service"]> => {
   const total = { connectionErrors: 0, reconnects: 0, saturated: 0 }
   let state: WorkerState["_tag"] = "Connecting"
   let saturated = false
+  const health = HealthReadings.make()
+  let healthAt: number | undefined
   const faults = wordCounter(LinkFault.literals)
 
   const recorder: WorkerMetrics["Service"] = {
     workerState: (next) => {
       state = next._tag
       saturated = next._tag === "Connected" && next.saturatedSince !== undefined
+      // What it last said of itself would look like a worker.
+      if (next._tag === "Disconnected" || next._tag === "Connecting") health.clear()
     },
     workerConnectionError: (fault) => {
       total.connectionErrors++
@@ -33,6 +39,10 @@ export const make = (): Figures<WorkerMetrics["Service"]> => {
     },
     workerSaturated: () => {
       total.saturated++
+    },
+    workerHealth: (metrics) => {
+      health.set(metrics)
+      healthAt = now()
     }
   }
 
@@ -69,7 +79,18 @@ export const make = (): Figures<WorkerMetrics["Service"]> => {
       "sidecar_worker_saturated_checks_total",
       "Health checks that timed out while frames or an acknowledged PING showed that the worker lives.",
       () => total.saturated
-    )
+    ),
+    byLabel(
+      "gauge",
+      "sidecar_worker_health",
+      "The figures among the worker's own words in Health.",
+      "name",
+      health.read
+    ),
+    {
+      ...gauge("sidecar_worker_health_age_seconds", "Age of the worker's last answer to Health.", () => 0),
+      read: () => healthAt === undefined ? [] : [{ value: (now() - healthAt) / 1000 }]
+    }
   ]
   return { recorder, families }
 }
