@@ -14,7 +14,7 @@ const licences: Plugin = {
   generateBundle(_, bundle) {
     const modules = Object.values(bundle).flatMap((file) => file.type === "chunk" ? file.moduleIds : [])
     const folders = new Set(
-      modules.filter((id) => id.includes("node_modules")).map((id) => dirname(findPackageJSON("..", id) ?? id))
+      modules.filter((id) => id.includes("node_modules")).map((id) => dirname(findPackageJSON(".", id) ?? id))
     )
     const texts = [...folders].sort().map((folder) => {
       const { name, version } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"))

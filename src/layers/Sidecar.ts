@@ -1,6 +1,7 @@
 import { Effect, Layer, Option, Stream } from "effect"
 import { type OwnParts, voidSettings } from "../internal/config/voidSettings.ts"
-import { BillingSink, isBilled } from "../services/BillingSink.ts"
+import { isNatsAddress } from "../services/BillingEndpoint.ts"
+import { BillingCondition, type BillingError, BillingSink, isBilled } from "../services/BillingSink.ts"
 import type { GatewayMetrics } from "../services/GatewayMetrics.ts"
 import type { BindError, GrpcServer, SidecarRoutes as SidecarRoutesService } from "../services/GrpcServer.ts"
 import type { InferenceProxy } from "../services/InferenceProxy.ts"
@@ -93,14 +94,24 @@ export const layerCore: Layer.Layer<Core, never, WorkerChannel | SidecarConfig> 
 /** Which implementation stands behind both seams to the wire. */
 export type Wire = "http2" | "grpc-js"
 
-/** The application's own sink, or the billing service; where nobody bills, neither a reporter nor an HTTP client. */
-const billing: Layer.Layer<never, never, UsageJournal | UsageMetrics | SidecarConfig> = Layer.unwrap(
+/** Loaded when somebody bills, and only what the endpoint asks for: an HTTP client, or a broker's. */
+const sinkOf = (endpoint: string | undefined) =>
+  endpoint !== undefined && isNatsAddress(endpoint)
+    ? Effect.map(Effect.promise(() => import("./NatsBillingSink.ts")), ({ layer }) => layer)
+    : Effect.map(Effect.promise(() => import("./HttpBillingSink.ts")), ({ layer }) => layer)
+
+/** The application's own sink, or the billing service; where nobody bills, no reporter either. */
+const billing: Layer.Layer<BillingCondition, BillingError, UsageJournal | UsageMetrics | SidecarConfig> = Layer.unwrap(
   Effect.gen(function*() {
-    if (!(yield* isBilled)) return Layer.empty
+    if (!(yield* isBilled)) return Layer.succeed(BillingCondition, { condition: () => ({ _tag: "off" }) })
     const { layer } = yield* Effect.promise(() => import("./BillingReporter.ts"))
     const own = yield* Effect.serviceOption(BillingSink)
-    if (Option.isSome(own)) return Layer.provide(layer, Layer.succeed(BillingSink, own.value))
-    return Layer.provide(layer, (yield* Effect.promise(() => import("./HttpBillingSink.ts"))).layer)
+    return Layer.provide(
+      layer,
+      Option.isSome(own)
+        ? Layer.succeed(BillingSink, own.value)
+        : yield* sinkOf((yield* SidecarConfig).metering.billing_endpoint)
+    )
   })
 )
 
@@ -171,7 +182,7 @@ const separate = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> =>
 /** The whole sidecar on one of its wires; closing the scope is the drain. */
 export const layerOn = (
   wire: Wire
-): Layer.Layer<Core | GrpcServer | OpsHttpService, BindError | JournalError, SidecarConfig> =>
+): Layer.Layer<Core | GrpcServer | OpsHttpService, BillingError | BindError | JournalError, SidecarConfig> =>
   Layer.fresh(Layer.unwrap(Effect.map(bothSides(wire), ({ channel, server }) =>
     // The operators' port is open before the first gateway comes and until the last one has gone.
     below(Layer.provideMerge(gateways(server), OpsHttp.layer), channel, SqliteJournal.layer).pipe(
@@ -184,7 +195,7 @@ export const layerOn = (
  */
 export const layer: Layer.Layer<
   Core | GrpcServer | OpsHttpService,
-  BindError | JournalError,
+  BillingError | BindError | JournalError,
   SidecarConfig
 > = Layer.fresh(Layer.unwrap(Effect.map(SidecarConfig, ({ server }) => layerOn(server.wire ?? "http2"))))
 
@@ -256,7 +267,7 @@ export function make<EJ>(
 }
 
 /** Why a sidecar does not start. */
-export type MakeError = BindError | ConfigError | JournalError
+export type MakeError = BillingError | BindError | ConfigError | JournalError
 
 /** The events of the sidecar in the context: ends, changes of the worker's status, reloads. */
 export const events: Stream.Stream<SidecarEvent, never, SidecarEvents> = Stream.unwrap(

@@ -1,5 +1,6 @@
 import { Context, Effect, Runtime, Schema } from "effect"
 import { isHost, parseBindAddress, parseWorkerAddress } from "./Address.ts"
+import { parseBillingEndpoint } from "./BillingEndpoint.ts"
 import { isToken } from "./WorkerToken.ts"
 
 const orElse = <S extends Schema.Top>(schema: S, value: S["Type"]) =>
@@ -177,8 +178,30 @@ export const Settings = Schema.Struct({
     open_secs: orElse(Secs, 10)
   }).pipe(Schema.withDecodingDefault(noKeys)),
   metering: Schema.Struct({
-    /** Where usage records are posted; none: they stay in the journal. */
-    billing_endpoint: Schema.optionalKey(HttpUrl),
+    /**
+     * Where usage records go: an `http://` or `https://` URL that they are posted to, or a NATS JetStream subject
+     * (`nats://host:port/subject`, several servers with commas, `tls://` for TLS only). None: they stay in the journal.
+     */
+    billing_endpoint: Schema.optionalKey(
+      text(
+        "an http:// or https:// URL, or nats://host:port/subject",
+        (value) => parseBillingEndpoint(value) !== undefined
+      )
+    ),
+    /** What is sent: our own reports and records as JSON, or each record as a CloudEvent 1.0 ("cloudevents"). */
+    billing_format: orElse(choice("records", "cloudevents"), "records"),
+    /** File of a bearer token for the billing service (NATS: its token); read again when it changes. */
+    billing_token_file: Schema.optionalKey(FilePath),
+    /** File of headers for the billing service, `Name: value` a line; HTTP only, read again when it changes. */
+    billing_headers_file: Schema.optionalKey(FilePath),
+    /** File of NATS credentials (`.creds`, or one NKey seed); read again when it changes. */
+    billing_credentials_file: Schema.optionalKey(FilePath),
+    /** PEM file of the authorities that the billing service's certificate may be signed by; none: the well-known ones. */
+    billing_tls_ca: Schema.optionalKey(FilePath),
+    /** PEM file of our certificate chain for the billing service (mutual TLS); with `billing_tls_key`. */
+    billing_tls_cert: Schema.optionalKey(FilePath),
+    /** PEM file of that certificate's private key. */
+    billing_tls_key: Schema.optionalKey(FilePath),
     /** Time between two posts. */
     batch_interval_secs: orElse(Secs, 10),
     /** Records that wait in detail; beyond it the oldest are merged, their tokens kept. */

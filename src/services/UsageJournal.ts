@@ -77,10 +77,21 @@ export interface UsageBatch {
   readonly records: ReadonlyArray<UsageRecord>
 }
 
+/** A record to be set aside, and why. */
+export interface RecordAtFault {
+  readonly recordId: string
+  readonly reason: string
+}
+
 /** What became of a batch. */
 export type Settlement = Data.TaggedEnum<{
   /** Delivered: the records leave the queue and live on in the totals. */
   Acknowledged: {}
+  /**
+   * Some records are delivered and some are set aside, by their `record_id`; the others are in a new batch. Ids that are not
+   * in the batch mean nothing.
+   */
+  Partly: { readonly acknowledged: ReadonlyArray<string>; readonly setAside: ReadonlyArray<RecordAtFault> }
   /** Two batches of half the size take its place. Of a batch of one: the same as SetAside. */
   Split: { readonly reason: string }
   /** The record at fault leaves the queue and is kept for people to look at. */

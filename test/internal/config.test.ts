@@ -115,11 +115,11 @@ describe("a mistake in the file", () => {
     ["[server]\ntls_cert = \"\"", "[server] tls_cert: expected the path of a file, got \"\""],
     [
       "[metering]\nbilling_endpoint = \"billing.example.com\"",
-      "[metering] billing_endpoint: expected an http:// or https:// URL, got \"billing.example.com\""
+      "[metering] billing_endpoint: expected an http:// or https:// URL, or nats://host:port/subject, got \"billing.example.com\""
     ],
     [
       "[metering]\nbilling_endpoint = \"ftp://u:secret@x/\"",
-      "[metering] billing_endpoint: expected an http:// or https:// URL, got \"ftp://***@x/\""
+      "[metering] billing_endpoint: expected an http:// or https:// URL, or nats://host:port/subject, got \"ftp://***@x/\""
     ],
     ["[metering]\ndurability = \"crsh\"", "[metering] durability: expected one of crash, power-loss, got \"crsh\""],
     [

@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer } from "effect"
+import { Effect, Fiber, Layer, Logger } from "effect"
 import { TestClock } from "effect/testing"
 import * as BillingReporter from "../../src/layers/BillingReporter.ts"
 import * as JournalMeter from "../../src/layers/JournalMeter.ts"
 import * as MemoryJournal from "../../src/layers/MemoryJournal.ts"
-import { BillingSink, BillingVerdict } from "../../src/services/BillingSink.ts"
+import { BillingCondition, BillingSink, BillingVerdict } from "../../src/services/BillingSink.ts"
 import { type UsageBatch, UsageJournal } from "../../src/services/UsageJournal.ts"
 import { UsageMeter } from "../../src/services/UsageMeter.ts"
 import type { Outcome } from "../../src/services/UsageRecord.ts"
@@ -179,6 +179,116 @@ describe("BillingReporter", () => {
         [13, "HTTP 503"]
       ])
     }).pipe(Effect.provide(stack(billing)))
+  })
+
+  it.effect("settles what was taken of a report, and sends only the others again", () => {
+    let room = 3
+    const stored: Array<string> = []
+    const billing = makeBilling(() => ok)
+    const sink = Layer.succeed(BillingSink, {
+      send: (batch: UsageBatch) =>
+        Effect.sync(() => {
+          const [accepted, left] = [batch.records.slice(0, room), batch.records.slice(room)]
+          room -= accepted.length
+          stored.push(...accepted.map((one) => one.record_id))
+          if (left.length === 0) return ok
+          return accepted.length === 0
+            ? BillingVerdict.Later({
+              reason: "full",
+              detail: "no room",
+              retryAfterMillis: undefined,
+              remedy: "make room"
+            })
+            : BillingVerdict.Partly({ accepted: accepted.map((one) => one.record_id), refused: [] })
+        })
+    })
+    return Effect.gen(function*() {
+      const { condition } = yield* BillingCondition
+      const figures = yield* UsageFigures
+      const records = yield* Effect.replicateEffect(closeOne(1), 10)
+      assert.deepStrictEqual(condition(), { _tag: "ok" })
+      yield* TestClock.adjust("20 seconds")
+      assert.strictEqual(stored.length, 3)
+      assert.deepStrictEqual(condition(), {
+        _tag: "failing",
+        reason: "full",
+        detail: "no room",
+        remedy: "make room",
+        since: 10_100
+      })
+      assert.strictEqual(figures.tokens.get("acknowledged"), 3)
+      room = 4
+      yield* TestClock.adjust("2 minutes")
+      assert.strictEqual(stored.length, 7)
+      room = 100
+      yield* TestClock.adjust("2 minutes")
+      assert.deepStrictEqual(stored, records.map((one) => one.record_id))
+      assert.deepStrictEqual(condition(), { _tag: "ok" })
+      assert.strictEqual(figures.tokens.get("acknowledged"), 10)
+      assert.strictEqual(figures.tokens.get("waiting"), 0)
+    }).pipe(Effect.provide(stack({ ...billing, sink })))
+  })
+
+  it.effect("takes a sink that answers for no record as one that fails", () => {
+    const billing = makeBilling(() => BillingVerdict.Partly({ accepted: [], refused: [] }))
+    return Effect.gen(function*() {
+      const journal = yield* UsageJournal
+      yield* closeOne(3)
+      yield* TestClock.adjust("1 minute")
+      assert.isAtMost(billing.seen.length, 10)
+      assert.strictEqual((yield* journal.balance).waiting.tokens, 3)
+    }).pipe(Effect.provide(stack(billing)))
+  })
+
+  it.effect("sets the record aside that a broker refuses, without a split", () => {
+    const billing = makeBilling((batch) => {
+      const [bad, good] = [13, 0].map((wanted) =>
+        batch.records.filter((one) => (one.tokens_generated === 13) === (wanted === 13))
+      )
+      return bad?.length === 0 ? ok : BillingVerdict.Partly({
+        accepted: good?.map((one) => one.record_id) ?? [],
+        refused: bad?.map((one) => ({ recordId: one.record_id, detail: "too large" })) ?? []
+      })
+    })
+    return Effect.gen(function*() {
+      const journal = yield* UsageJournal
+      const figures = yield* UsageFigures
+      for (let tokens = 1; tokens <= 40; tokens++) yield* closeOne(tokens)
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(billing.seen.length, 1)
+      assert.deepStrictEqual((yield* journal.setAside).map(({ reason, record }) => [record.tokens_generated, reason]), [
+        [13, "too large"]
+      ])
+      assert.deepStrictEqual([...figures.reports], [["accepted", 1], ["set_aside", 1]])
+      assert.strictEqual((yield* journal.balance).waiting.records, 0)
+    }).pipe(Effect.provide(stack(billing)))
+  })
+
+  it.effect("says again what is the matter when it is something else", () => {
+    const answers = [
+      later(),
+      later(),
+      BillingVerdict.Later({
+        reason: "misconfigured",
+        detail: "no stream",
+        retryAfterMillis: undefined,
+        remedy: "create one"
+      })
+    ]
+    const billing = makeBilling((_, attempt) => answers[attempt - 1] ?? ok)
+    return Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ message }) => void lines.push(String(message)))
+      yield* Effect.gen(function*() {
+        yield* closeOne(3)
+        yield* TestClock.adjust("1 minute")
+      }).pipe(Effect.provide(stack(billing)), Effect.provide(Logger.layer([logger])))
+      assert.deepStrictEqual(lines, [
+        "billing: no report can be delivered (HTTP 503); records wait in the journal",
+        "billing: the service does not take our reports (no stream); create one; records wait in the journal",
+        "billing: reports are accepted again"
+      ])
+    })
   })
 
   it.effect("sets nothing aside when the service recovers while a batch is under suspicion", () => {

@@ -7,7 +7,7 @@ import { rejectedSpans, tracesEndpoint } from "../../src/internal/ops/otlpAnswer
 import { hasReadableCredentials } from "../../src/internal/outbound/endpoint.ts"
 import * as HttpBillingSink from "../../src/layers/HttpBillingSink.ts"
 import * as Tracing from "../../src/layers/Tracing.ts"
-import { BillingSink, type BillingVerdict } from "../../src/services/BillingSink.ts"
+import { type BillingError, BillingSink, type BillingVerdict } from "../../src/services/BillingSink.ts"
 import { StreamTracer } from "../../src/services/StreamTracer.ts"
 import { noReplies } from "../../src/services/UsageMeter.ts"
 import * as TestConfig from "../../src/testing/TestConfig.ts"
@@ -87,7 +87,7 @@ const trickle = (status: number) => (response: ServerResponse): void => {
 
 const batch = { batchId: "b-1", sidecarId: "host-1", records: [{ ...record(3), sidecar_id: "host-1" }] }
 
-const post = (endpoint: string): Effect.Effect<BillingVerdict, never, Scope.Scope> =>
+const post = (endpoint: string): Effect.Effect<BillingVerdict, BillingError, Scope.Scope> =>
   Effect.flatMap(
     Layer.build(HttpBillingSink.layer.pipe(Layer.provide(configLayer({ billing_endpoint: endpoint })))),
     (context) => Effect.provide(Effect.flatMap(BillingSink, (sink) => sink.send(batch)), context)

@@ -99,6 +99,29 @@ export const usageJournalSuite = (
         assert.deepStrictEqual((yield* journal.balance).setAside, { records: 1, tokens: 10 })
       }).pipe(Effect.provide(billed())))
 
+    it.live("settles a batch record by record: what nobody has answered for is in a batch of its own", () =>
+      Effect.gen(function*() {
+        const journal = yield* UsageJournal
+        yield* closeAll(["stored", "poison", "left", "also left"].map((id, index) => record(index + 1, { id })))
+        const batch = yield* journal.nextBatch(500)
+        const settlement = Settlement.Partly({
+          acknowledged: ["stored", "of another batch"],
+          setAside: [{ recordId: "poison", reason: "too large" }]
+        })
+        yield* journal.settle(batch!.batchId, settlement)
+        yield* journal.settle(batch!.batchId, settlement)
+        const rest = yield* journal.nextBatch(500)
+        assert.notStrictEqual(rest!.batchId, batch!.batchId)
+        assert.deepStrictEqual(rest!.records.map((one) => one.record_id), ["left", "also left"])
+        const aside = yield* journal.setAside
+        assert.deepStrictEqual(aside.map(({ reason, record }) => [record.record_id, reason]), [["poison", "too large"]])
+        const { acknowledged, setAside, waiting } = yield* journal.balance
+        assert.deepStrictEqual([acknowledged.tokens, setAside.tokens, waiting.tokens], [1, 2, 7])
+        yield* journal.settle(rest!.batchId, Settlement.Partly({ acknowledged: ["left", "also left"], setAside: [] }))
+        assert.strictEqual(yield* journal.nextBatch(500), undefined)
+        assert.strictEqual((yield* journal.balance).acknowledged.tokens, 8)
+      }).pipe(Effect.provide(billed())))
+
     it.live("sends a record that was set aside again when it is told to, with the same id", () =>
       Effect.gen(function*() {
         const journal = yield* UsageJournal

@@ -3,7 +3,7 @@ import { makeCountsPacker, type PackedCounts } from "../../src/internal/usage/co
 import type { Tally } from "../../src/internal/usage/tally.ts"
 import * as NoMetrics from "../../src/layers/NoMetrics.ts"
 import type { Metrics } from "../../src/services/Metrics.ts"
-import { Settings, SidecarConfig } from "../../src/services/SidecarConfig.ts"
+import { type PartialSettings, Settings, SidecarConfig } from "../../src/services/SidecarConfig.ts"
 import type { JournalRecord } from "../../src/services/UsageJournal.ts"
 import { UsageMetrics } from "../../src/services/UsageMetrics.ts"
 import type { Outcome, StreamIdentity } from "../../src/services/UsageRecord.ts"
@@ -50,13 +50,7 @@ export const packed = (...tallies: ReadonlyArray<Tally>): PackedCounts => {
   return packer.take()
 }
 
-export interface MeteringOptions {
-  readonly billing_endpoint?: string
-  readonly batch_interval_secs?: number
-  readonly offline_queue_size?: number
-  readonly journal_path?: string
-  readonly durability?: "crash" | "power-loss"
-}
+export type MeteringOptions = NonNullable<PartialSettings["metering"]>
 
 export const configLayer = (metering: MeteringOptions): Layer.Layer<SidecarConfig> =>
   Layer.effect(

@@ -2,12 +2,10 @@ import { type BindAddress, formatBindAddress, parseBindAddress } from "../../ser
 import type { Settings } from "../../services/SidecarConfig.ts"
 import { roomForToken } from "../../services/WorkerToken.ts"
 import { hasReadableCredentials } from "../outbound/endpoint.ts"
+import { billingContradictions } from "./billingChecks.ts"
+import type { Contradiction } from "./contradiction.ts"
 
-/** A mistake that no key shows by itself. `keys`: who takes part; it is told at the first of them that was set. */
-export interface Contradiction {
-  readonly keys: readonly [string, ...ReadonlyArray<string>]
-  readonly message: string
-}
+export type { Contradiction } from "./contradiction.ts"
 
 /** SQLite takes some names for no files: a journal in memory would lose what it counts. */
 export const isNoFile = (path: string): boolean => /^\s*(?::memory:|file:)/i.test(path)
@@ -91,6 +89,7 @@ export const contradictions = ({ metering, observability, server }: Settings): R
       }: SQLite's own names keep no usage`
     })
   }
+  found.push(...billingContradictions(metering))
   for (
     const [key, address] of [
       ["billing_endpoint", metering.billing_endpoint],

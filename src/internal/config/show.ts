@@ -1,4 +1,5 @@
-const secretParameter = /token|secret|passw|key|sig|auth|cred/i
+/** Names of parameters of a URL whose values are secrets. */
+export const secretParameter = /token|secret|passw|key|sig|auth|cred/i
 
 /** Replaces what must not be read over somebody's shoulder: `user:pass@` and parameters such as `token=` of a URL. */
 export const maskSecrets = (text: string): string =>

@@ -1,3 +1,6 @@
+import { isNatsAddress, unescaped } from "../../services/BillingEndpoint.ts"
+import { secretParameter } from "../config/show.ts"
+
 /** Where we post to, from the configuration. */
 export interface Endpoint {
   /** Without credentials: it may be shown. */
@@ -6,29 +9,34 @@ export interface Endpoint {
   readonly authorization: string | undefined
 }
 
-/** Whether each `%` of a URL's credentials begins an escape (RFC 3986 §2.1) and the bytes are UTF-8. */
+/** Whether each `%` of an address's credentials begins an escape (RFC 3986 §2.1) and the bytes are UTF-8. */
 export const hasReadableCredentials = (address: string): boolean => {
+  if (isNatsAddress(address)) return unescaped(/^\w+:\/\/([^/]*)@/.exec(address)?.[1] ?? "") !== undefined
   const { password, username } = new URL(address)
-  return decoded(username) !== undefined && decoded(password) !== undefined
+  return unescaped(username) !== undefined && unescaped(password) !== undefined
 }
 
-const decoded = (text: string): string | undefined => {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return undefined
-  }
-}
+/** Whether an address brings a user name, a password or a token of its own. */
+export const hasCredentials = (address: string): boolean => /^\w+:\/\/[^/?#]*@/.test(address)
 
 /** Splits a URL; credentials that cannot be decoded are taken as they are written. */
 export const endpointOf = (address: string): Endpoint => {
   const url = new URL(address)
-  const [user, password] = [url.username, url.password].map((part) => decoded(part) ?? part)
+  const [user, password] = [url.username, url.password].map((part) => unescaped(part) ?? part)
   url.username = ""
   url.password = ""
   const given = user !== "" || password !== ""
-  return {
-    url,
-    authorization: given ? `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}` : undefined
-  }
+  return { url, authorization: given ? basic(`${user}:${password}`) : undefined }
+}
+
+const basic = (credentials: string): string => `Basic ${Buffer.from(credentials).toString("base64")}`
+
+/** What nobody may read of an address, as it may come back in the words of whoever answers there. */
+export const secretsOf = (address: string): ReadonlyArray<string> => {
+  const { authorization, url } = endpointOf(address)
+  const { password } = new URL(address)
+  return [
+    ...(authorization === undefined ? [] : [authorization.slice("Basic ".length), unescaped(password) ?? password]),
+    ...[...url.searchParams].flatMap(([name, value]) => secretParameter.test(name) ? [value] : [])
+  ]
 }

@@ -13,10 +13,25 @@ export const retryAfterMillis = (header: string | undefined, now: number): numbe
 }
 
 /** Whoever answers like this does not judge the records: the address, the key or the proxy before it is wrong. */
-const notAboutRecords: ReadonlySet<number> = new Set([401, 402, 403, 404, 405, 407, 410])
+const notAboutRecords: ReadonlySet<number> = new Set([401, 402, 403, 404, 405, 407, 410, 415])
 
-/** What an HTTP status says about a batch (docs/design.md §7). `detail`: the status and the first words of the answer. */
-export const verdictOf = (status: number, detail: string, retryAfter: number | undefined): BillingVerdict => {
+const keyAtFault = (status: number, credentials: string | undefined): string => {
+  if (status === 415) return "billing_format"
+  return credentials !== undefined && (status === 401 || status === 403 || status === 407)
+    ? credentials
+    : "billing_endpoint"
+}
+
+/**
+ * What an HTTP status says about a batch (docs/design.md §7). `detail`: the status and the first words of the answer;
+ * `credentials`: the key by which we are known, if there is one.
+ */
+export const verdictOf = (
+  status: number,
+  detail: string,
+  retryAfter: number | undefined,
+  credentials?: string | undefined
+): BillingVerdict => {
   if (status >= 200 && status < 300) return BillingVerdict.Accepted({ duplicate: false })
   if (status === 409) return BillingVerdict.Accepted({ duplicate: true })
   if (status === 413) return BillingVerdict.TooLarge()
@@ -24,7 +39,12 @@ export const verdictOf = (status: number, detail: string, retryAfter: number | u
     return BillingVerdict.Later({ reason: status >= 500 ? "error" : "busy", detail, retryAfterMillis: retryAfter })
   }
   if (status < 400 || notAboutRecords.has(status)) {
-    return BillingVerdict.Later({ reason: "misconfigured", detail, retryAfterMillis: retryAfter })
+    return BillingVerdict.Later({
+      reason: "misconfigured",
+      detail,
+      retryAfterMillis: retryAfter,
+      remedy: `check [metering] ${keyAtFault(status, credentials)}`
+    })
   }
   return BillingVerdict.Refused({ detail })
 }

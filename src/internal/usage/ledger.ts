@@ -146,6 +146,31 @@ export const makeLedger = (store: UsageStore, options: {
     }
   }
 
+  const acknowledge = (rows: ReadonlyArray<JournalRecord>): void => {
+    if (rows.length === 0) return
+    store.addHistory(rows)
+    store.addTotal("acknowledged", sumOf(rows))
+    store.remove(ids(rows))
+  }
+
+  /** A batch is never changed: what nobody has answered for gets a new id. */
+  const settlePart = (
+    rows: ReadonlyArray<JournalRecord>,
+    { acknowledged, setAside }: Extract<Settlement, { readonly _tag: "Partly" }>,
+    now: number
+  ): void => {
+    const delivered = new Set(acknowledged)
+    const faults = new Map(setAside.map(({ reason, recordId }) => [recordId, reason]))
+    acknowledge(rows.filter((row) => delivered.has(row.record_id)))
+    const left = rows.filter((row) => !delivered.has(row.record_id))
+    for (const { record_id } of left) {
+      const reason = faults.get(record_id)
+      if (reason !== undefined) store.putAside([record_id], reason)
+    }
+    const open = left.filter((row) => !faults.has(row.record_id))
+    if (open.length > 0) store.assign(ids(open), recordId(now))
+  }
+
   return {
     /** The process called `session` writes from now on. */
     begin: (session: string, sidecarId: string, now: number): Beginning =>
@@ -213,9 +238,9 @@ export const makeLedger = (store: UsageStore, options: {
         const rows = store.batch(batchId)
         if (rows.length === 0) return
         if (settlement._tag === "Acknowledged") {
-          store.addHistory(rows)
-          store.addTotal("acknowledged", sumOf(rows))
-          store.remove(ids(rows))
+          acknowledge(rows)
+        } else if (settlement._tag === "Partly") {
+          settlePart(rows, settlement, now)
         } else if (settlement._tag === "Split" && rows.length > 1) {
           const half = Math.ceil(rows.length / 2)
           store.assign(ids(rows.slice(0, half)), recordId(now))

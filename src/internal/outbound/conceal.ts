@@ -1,0 +1,10 @@
+/** Shorter ones are in any sentence by chance. Characters. */
+const shortest = 4
+
+/** Takes secrets out of words that somebody else chose: a service that refuses a token may repeat it. */
+export const conceal = (words: string, secrets: ReadonlyArray<string>): string =>
+  secrets.reduce((text, secret) => secret.length < shortest ? text : text.replaceAll(secret, "***"), words)
+
+/** A stranger's words on one line and without control characters, at most `limit` characters, secrets taken out. */
+export const foreignWords = (text: string, limit: number, secrets: ReadonlyArray<string>): string =>
+  conceal(text.replaceAll(/[\s\p{Cc}]+/gu, " ").trim(), secrets).slice(0, limit).toWellFormed()
