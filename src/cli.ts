@@ -6,9 +6,11 @@ import { daemon } from "./cli/daemon.ts"
 import { demo } from "./cli/demo.ts"
 import { events } from "./cli/events.ts"
 import { ExitCode, quietly } from "./cli/exit.ts"
+import { orders } from "./cli/orders.ts"
 import { predict } from "./cli/predict.ts"
 import { runToEnd } from "./cli/process.ts"
 import { run } from "./cli/run.ts"
+import { logLevel, reload } from "./cli/settings.ts"
 import { status } from "./cli/status.ts"
 import { usage } from "./cli/usage.ts"
 import { worker } from "./cli/worker.ts"
@@ -16,7 +18,7 @@ import { version } from "./internal/version.ts"
 
 const root = Command.make("sidecar", {}, () => daemon).pipe(
   Command.withDescription("A resilient gRPC sidecar beside an LLM inference worker. Without a command it runs."),
-  Command.withSubcommands([run, demo, check, status, events, predict, worker, usage])
+  Command.withSubcommands([run, demo, check, status, events, ...orders, reload, logLevel, predict, worker, usage])
 )
 
 /** "…; did you mean worker?" */

@@ -39,6 +39,7 @@ export * as Tracing from "./layers/Tracing.ts"
 
 export * from "./services/BillingSink.ts"
 export * from "./services/CallMetrics.ts"
+export * from "./services/ConfigReload.ts"
 export * from "./services/GatewayMetrics.ts"
 export * from "./services/GrpcServer.ts"
 export * from "./services/InferenceProxy.ts"

@@ -1,8 +1,12 @@
 import { Console, Effect, type FileSystem, Option } from "effect"
 import { Argument, Command, Flag } from "effect/cli"
+import { shownSettings } from "../internal/config/liveSettings.ts"
 import { renderJson, renderProblems, renderText } from "../internal/config/report.ts"
 import * as TomlConfig from "../layers/TomlConfig.ts"
 import type { ConfigError } from "../services/SidecarConfig.ts"
+import { ExitCode, quietly } from "./exit.ts"
+import { connect, peerFlags } from "./peer.ts"
+import { compareWithRunning } from "./settings.ts"
 
 /** How the settings are checked and printed. */
 export interface CheckOptions extends TomlConfig.LoadOptions {
@@ -37,14 +41,27 @@ export const check = Command.make(
       Argument.withDescription("The file to check, instead of SIDECAR_CONFIG or ./sidecar.toml"),
       Argument.optional
     ),
-    json: Flag.Boolean("json").pipe(Flag.withDescription("Print JSON for programs"), Flag.withDefault(false))
+    json: Flag.Boolean("json").pipe(Flag.withDescription("Print JSON for programs"), Flag.withDefault(false)),
+    running: Flag.Boolean("running").pipe(
+      Flag.withDescription(
+        "Show only what differs from the settings of the sidecar that runs, and what it would take to change it; exit code 1 when something does"
+      ),
+      Flag.withDefault(false)
+    ),
+    ...peerFlags
   },
-  ({ file, json }) =>
-    printSettings({
-      json,
-      file: Option.getOrUndefined(file),
-      color: process.stdout.isTTY && process.env["NO_COLOR"] === undefined
-    })
+  ({ file, json, running, ...peer }) =>
+    running
+      ? Effect.scoped(Effect.gen(function*() {
+        const { settings } = yield* TomlConfig.load({ file: Option.getOrUndefined(file) })
+        const code = yield* compareWithRunning(yield* connect(peer), shownSettings(settings))
+        if (code !== ExitCode.ok) return yield* quietly(code)
+      }))
+      : printSettings({
+        json,
+        file: Option.getOrUndefined(file),
+        color: process.stdout.isTTY && process.env["NO_COLOR"] === undefined
+      })
 ).pipe(
   Command.withDescription("Check the configuration, print what is in force and where each value comes from")
 )

@@ -1,9 +1,12 @@
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
-import { Effect, Layer } from "effect"
+import { Effect, Fiber, Layer } from "effect"
+import { isatty } from "node:tty"
+import { reloadTold } from "../internal/config/reloadTold.ts"
 import { version } from "../internal/version.ts"
 import * as Logging from "../layers/Logging.ts"
 import * as TomlConfig from "../layers/TomlConfig.ts"
-import { SidecarConfig } from "../services/SidecarConfig.ts"
+import { ConfigReload } from "../services/ConfigReload.ts"
+import { eventTeller, type SidecarEvents } from "../services/SidecarEvents.ts"
 import { unmended } from "./nodeVersion.ts"
 import { runToEnd } from "./process.ts"
 
@@ -37,15 +40,33 @@ const greet = (loaded: TomlConfig.Loaded): Effect.Effect<void> =>
     yield* Effect.forEach(ignored, (name) => Effect.logDebug(`${name} means nothing to the sidecar`))
   })
 
+/**
+ * SIGHUP reads the settings again. Where there is a terminal it means that this was closed, and ends the sidecar in order
+ * (`endOnSignals`).
+ */
+const reloadOnHangUp: Layer.Layer<never, never, ConfigReload | SidecarEvents> = Layer.effectDiscard(
+  Effect.gen(function*() {
+    if (isatty(0)) return
+    const reload = reloadTold(yield* ConfigReload, yield* eventTeller)
+    const track = Fiber.runIn(yield* Effect.scope)
+    const run = Effect.runForkWith(yield* Effect.context<never>())
+    const onHangUp = () => void track(run(Effect.ignore(reload)))
+    yield* Effect.acquireRelease(
+      Effect.sync(() => process.on("SIGHUP", onHangUp)),
+      () => Effect.sync(() => process.off("SIGHUP", onHangUp))
+    )
+  })
+)
+
 /** Runs the sidecar until a signal ends it; closing its scope is the drain. */
 export const daemon = Effect.gen(function*() {
   const loaded = yield* TomlConfig.load()
   const Sidecar = yield* Effect.promise(() => import("../layers/Sidecar.ts"))
   return yield* greet(loaded).pipe(
-    Effect.andThen(Layer.launch(Sidecar.layer)),
+    Effect.andThen(Layer.launch(Layer.provideMerge(reloadOnHangUp, Sidecar.layer))),
     Effect.onInterrupt(() => Effect.logInfo("stopped")),
     Effect.provide(Logging.layer),
-    Effect.provideService(SidecarConfig, loaded.settings)
+    Effect.provide(TomlConfig.layerLive(loaded))
   )
 })
 

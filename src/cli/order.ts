@@ -31,7 +31,7 @@ export const order = (
       }
       return Effect.fail(
         new CliExit({
-          code: ExitCode.failure,
+          code: payload.reason === "config" ? ExitCode.config : ExitCode.failure,
           message: known === undefined ? message : `the sidecar at ${address} is older than this program: no ${command}`
         })
       )

@@ -9,7 +9,7 @@ const SAME_KEY_MILLIS = 300
 
 /**
  * The first SIGINT, SIGTERM, SIGQUIT or SIGHUP ends the program in order, the second one at once. A SIGHUP is never the
- * second: a terminal that closes may send several. SIGUSR1, which would open Node's debugger, does nothing.
+ * second: a terminal that closes may send several; and it ends nothing where somebody else listens to it. SIGUSR1, which would open Node's debugger, does nothing.
  */
 const endOnSignals = (): void => {
   let asked = false
@@ -31,7 +31,8 @@ const endOnSignals = (): void => {
     endInOrder()
   })
   process.on("SIGHUP", () => {
-    if (!asked) endInOrder()
+    // A daemon without a terminal reads its settings again.
+    if (!asked && process.listenerCount("SIGHUP") === 1) endInOrder()
   })
   process.on("SIGUSR1", () => {})
 }

@@ -241,7 +241,7 @@ export const layer: Layer.Layer<BillingCondition, never, UsageJournal | BillingS
         Effect.suspend(() => Effect.sleep(Math.max(pace, took)))
       ).pipe(
         Effect.catch((fault) => Effect.logDebug(`billing: ${fault.message}`)),
-        Effect.delay(Duration.seconds(metering.batch_interval_secs)),
+        (report) => Effect.suspend(() => Effect.delay(report, Duration.seconds(metering.batch_interval_secs))),
         Effect.forever,
         Effect.forkScoped({ startImmediately: true })
       )

@@ -15,9 +15,10 @@ export const layer: Layer.Layer<never, never, InferenceProxy | SidecarConfig> = 
   Effect.gen(function*() {
     const server = Option.getOrUndefined(yield* Effect.serviceOption(GrpcServer))
     const proxy = yield* InferenceProxy
-    const { drain_timeout_secs } = (yield* SidecarConfig).server
+    const { server: settings } = yield* SidecarConfig
     yield* Effect.addFinalizer(() =>
       Effect.gen(function*() {
+        const { drain_timeout_secs } = settings
         const streams = proxy.inFlight()
         yield* Effect.logInfo("draining").pipe(Effect.annotateLogs({ streams, limit_secs: drain_timeout_secs }))
         yield* proxy.drain

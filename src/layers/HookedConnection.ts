@@ -25,7 +25,9 @@ export const layer: Layer.Layer<WorkerConnection, never, WorkerConnection | Side
     const options: ReplyHooks = {
       names: rewriting.map(({ name }) => name).join(", "),
       tell: makeTeller(),
-      notices: metering.notice_prefixes,
+      get notices() {
+        return metering.notice_prefixes
+      },
       fork: (effect) => track(run(effect)),
       transform: (tokens, request) =>
         rewriting.reduce(

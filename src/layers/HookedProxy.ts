@@ -28,8 +28,8 @@ export const layer: Layer.Layer<InferenceProxy, never, InferenceProxy | SidecarC
     const hooks = Option.getOrElse(yield* Effect.serviceOption(StreamHooks), (): ReadonlyArray<StreamHook> => [])
     const admitting = hooks.flatMap(({ admit, name }) => admit === undefined ? [] : [{ admit, name }])
     if (admitting.length === 0) return proxy
-    const { first_message_timeout_secs } = (yield* SidecarConfig).server
-    const patience = Math.min(MOST_PATIENCE, first_message_timeout_secs * 900)
+    const { server } = yield* SidecarConfig
+    const patience = () => Math.min(MOST_PATIENCE, server.first_message_timeout_secs * 900)
     const tell = makeTeller()
     const decompress = makeDecompress(OWN_LIMITS)
     const track = Fiber.runIn(yield* Effect.scope)
@@ -38,7 +38,7 @@ export const layer: Layer.Layer<InferenceProxy, never, InferenceProxy | SidecarC
     const ask = (request: PredictRequest): Effect.Effect<GrpcStatus | undefined> =>
       Effect.forEach(admitting, ({ admit, name }) =>
         Effect.suspend(() => admit(request)).pipe(
-          Effect.timeout(patience),
+          Effect.timeout(patience()),
           Effect.catchCause((cause) => {
             const error = cause.reasons.find(Cause.isFailReason)?.error
             if (error?._tag === "StreamRefusal") return Effect.fail(refusalStatus(error))

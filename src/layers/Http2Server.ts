@@ -6,7 +6,7 @@ import { Loop } from "../http2/driver/loop.ts"
 import { ErrorCode } from "../http2/protocol.ts"
 import { CallFibers } from "../internal/http2/callFibers.ts"
 import { connectionReport } from "../internal/http2/connectionReport.ts"
-import { descriptorLimit } from "../internal/http2/descriptors.ts"
+import { possibleConnections } from "../internal/http2/descriptors.ts"
 import { type Front, GatewayConnection } from "../internal/http2/gatewayConnection.ts"
 import { Http2ServerCall } from "../internal/http2/http2ServerCall.ts"
 import { admitRequest } from "../internal/http2/httpRequest.ts"
@@ -57,10 +57,15 @@ const make: Effect.Effect<
   const report = connectionReport(metrics, run, now, yield* eventTeller)
   const idle = yield* Latch.make(true)
   let accepting = true
+  const possible = yield* possibleConnections(config.max_connections)
   const gate = new Gate(
     {
-      maxConnections: yield* descriptorLimit(config.max_connections),
-      maxPerAddress: config.max_connections_per_address
+      get maxConnections() {
+        return Math.min(config.max_connections, possible)
+      },
+      get maxPerAddress() {
+        return config.max_connections_per_address
+      }
     },
     (limit, address) => report.limit(limit, address)
   )
@@ -73,8 +78,12 @@ const make: Effect.Effect<
   const front: Front = {
     loop,
     report,
-    slowReaderMillis: config.slow_reader_timeout_secs * 1000,
-    resetsPerSecond: config.max_resets_per_sec,
+    get slowReaderMillis() {
+      return config.slow_reader_timeout_secs * 1000
+    },
+    get resetsPerSecond() {
+      return config.max_resets_per_sec
+    },
     onCall: (stream, block, arrivedAt, peer) => {
       const head = admitRequest(stream, block, arrivedAt, peer)
       if (head === undefined) return

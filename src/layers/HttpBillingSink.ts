@@ -43,9 +43,6 @@ const makeSink = Effect.fnUntraced(function*(
 ): Effect.fn.Return<BillingSink["Service"], never, HttpClient.HttpClient | Scope.Scope> {
   const client = yield* HttpClient.HttpClient
   const scope = yield* Effect.scope
-  const address = metering.billing_endpoint ?? "http://localhost"
-  const { authorization, url } = endpointOf(address)
-  const ownSecrets = secretsOf(address)
   const credentials = credentialsKey(metering)
 
   const judge = (
@@ -66,7 +63,10 @@ const makeSink = Effect.fnUntraced(function*(
 
   const send = Effect.fnUntraced(function*(batch: UsageBatch): Effect.fn.Return<BillingVerdict> {
     const auth = yield* currentAuth
-    const secrets = [...ownSecrets, ...auth.secrets]
+    // The endpoint of the moment: it may change while the sidecar runs.
+    const address = metering.billing_endpoint ?? "http://localhost"
+    const { authorization, url } = endpointOf(address)
+    const secrets = [...secretsOf(address), ...auth.secrets]
     const body = bodyOf(metering.billing_format, batch)
     const bearer = auth.token === undefined ? authorization : `Bearer ${auth.token}`
     return yield* client.execute(

@@ -1,5 +1,6 @@
-import { Effect, Layer, Logger, References, type Scope } from "effect"
+import { Effect, Layer, Logger, LogLevel, References, type Scope } from "effect"
 import { jsonLine, logEntry, prettyLine } from "../internal/ops/logLine.ts"
+import { LogThreshold } from "../services/LogThreshold.ts"
 import { type Settings, SidecarConfig } from "../services/SidecarConfig.ts"
 
 /** Where lines go: `process.stdout`, or a test's own. */
@@ -10,10 +11,12 @@ export interface LogStream {
   off?(event: "error", listener: () => void): unknown
 }
 
+type Level = Settings["observability"]["log_level"]
+
 /** How to log. */
 export interface LoggingOptions {
-  /** Default: `"info"`. */
-  readonly level?: Settings["observability"]["log_level"] | undefined
+  /** One level for good, or what says the one of the moment. Default: `"info"`. */
+  readonly level?: Level | (() => Level) | undefined
   /** Default: `"pretty"` when the stream is a terminal, else `"json"`. */
   readonly format?: Settings["observability"]["log_format"] | undefined
   /** Default: `process.stdout`. */
@@ -74,10 +77,13 @@ export const layerWith = (options?: LoggingOptions): Layer.Layer<never> => {
   const terminal = stream.isTTY === true
   const color = options?.color ?? (terminal && process.env["NO_COLOR"] === undefined)
   const pretty = (options?.format ?? (terminal ? "pretty" : "json")) === "pretty"
+  const level = options?.level ?? "info"
+  const threshold = typeof level === "string" ? undefined : () => levels[level()]
   const logger = Effect.map(
     makeWriter(stream),
     (write) =>
       Logger.make<unknown, void>(({ cause, date, fiber, logLevel, message }) => {
+        if (threshold !== undefined && LogLevel.isGreaterThan(threshold(), logLevel)) return
         const entry = logEntry({
           time: date,
           level: logLevel,
@@ -89,19 +95,25 @@ export const layerWith = (options?: LoggingOptions): Layer.Layer<never> => {
         write(pretty ? prettyLine(entry, color) : jsonLine(entry), urgent.has(logLevel))
       })
   )
-  return Layer.merge(
+  return Layer.mergeAll(
     Logger.layer([logger, Logger.tracerLogger]),
-    Layer.succeed(References.MinimumLogLevel, levels[options?.level ?? "info"])
+    // A level that may change is looked up when a line comes.
+    Layer.succeed(References.MinimumLogLevel, typeof level === "string" ? levels[level] : "Trace"),
+    Layer.succeed(LogThreshold, threshold)
   )
 }
 
-/** Logs as `log_level` and `log_format` say; `options` go before them. */
+/** Logs as `log_level`, which may change, and `log_format` say; `options` go before them. */
 export const layerConfigured = (
   options?: Pick<LoggingOptions, "stream" | "color">
 ): Layer.Layer<never, never, SidecarConfig> =>
   Layer.unwrap(
     Effect.map(SidecarConfig, ({ observability }) =>
-      layerWith({ ...options, level: observability.log_level, format: observability.log_format }))
+      layerWith({
+        ...options,
+        level: () => observability.log_level,
+        format: observability.log_format
+      }))
   )
 
 /** {@link layerConfigured} on stdout. */

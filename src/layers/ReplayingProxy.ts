@@ -20,6 +20,7 @@ import { ProxiedStream } from "../internal/stream/proxiedStream.ts"
 import { RequestBytes } from "../internal/stream/requestBytes.ts"
 import { peekRequest } from "../internal/stream/requestIdentity.ts"
 import type { Opening, StreamEnv } from "../internal/stream/streamEnv.ts"
+import { peekOptions, StreamLimits } from "../internal/stream/streamLimits.ts"
 import { reportOf } from "../internal/stream/streamReport.ts"
 import { unadmitted } from "../internal/stream/unadmitted.ts"
 import { WaitingRoom } from "../internal/stream/waitingRoom.ts"
@@ -30,6 +31,7 @@ import { inflater } from "../internal/wire/inflate.ts"
 import { pass, type Passed } from "../internal/wire/metadata.ts"
 import { statusOf } from "../internal/wire/streamStatus.ts"
 import { CallMetrics } from "../services/CallMetrics.ts"
+import { onSettingsChange } from "../services/ConfigReload.ts"
 import { InferenceProxy } from "../services/InferenceProxy.ts"
 import { Limits } from "../services/Limits.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
@@ -71,8 +73,7 @@ const make: Effect.Effect<
   /** So many are held or queued that it may matter to those who come. */
   let onCrowd = (): void => {}
   const room = new WaitingRoom({
-    maxStreams: config.reload.max_held_streams,
-    maxBytes: config.reload.max_held_bytes,
+    limits: config.reload,
     watchdog,
     onSize: (size) => {
       metrics.heldStreams(size)
@@ -85,19 +86,19 @@ const make: Effect.Effect<
     (unsubscribe) => Effect.sync(unsubscribe)
   )
 
-  const places = new PlaceQueue(config.server.max_worker_streams, config.server.max_queued_streams, (size) => {
+  const places = new PlaceQueue(config.server, (size) => {
     metrics.queuedStreams(size)
     onCrowd()
   })
-  const env: StreamEnv = {
+  const env: StreamEnv = Object.assign(new StreamLimits(config), {
     watchdog,
     room,
     places,
     connection,
     metrics,
-    peek: {
-      noticePrefixes: config.metering.notice_prefixes.map((prefix) => new TextEncoder().encode(prefix)),
-      inflate: inflater({
+    peek: peekOptions(
+      config,
+      inflater({
         now: watchdog.now,
         onLimit: () =>
           limits.reached(
@@ -107,18 +108,10 @@ const make: Effect.Effect<
               "send them uncompressed, as it is asked to"
           )
       })
-    },
+    ),
     onOpening: breaker.record,
-    holdMillis: config.reload.hold_timeout_secs * 1000,
-    holdOnDisconnectMillis: config.reload.hold_on_disconnect_secs * 1000,
-    holdNotice: config.reload.hold_notice,
-    queueMillis: config.server.queue_timeout_secs * 1000,
-    firstTokenMillis: config.server.first_token_timeout_secs * 1000,
-    idleMillis: config.server.stream_idle_timeout_secs * 1000,
-    slowReaderMillis: config.server.slow_reader_timeout_secs * 1000,
-    replayMaxBytes: config.reload.replay_max_bytes,
     requestBytes: new RequestBytes(
-      config.server.max_buffered_request_bytes,
+      () => config.server.max_buffered_request_bytes,
       () =>
         limits.reached(
           "request_bytes",
@@ -126,13 +119,11 @@ const make: Effect.Effect<
             "requests that wait, or are kept to be sent again, take more than [server] max_buffered_request_bytes: streams " +
             "at the worker lose their right to be sent again, others are refused"
         )
-    ),
-    requireEndOfStream: config.server.require_end_of_stream
-  }
+    )
+  })
 
   const arrivals = new Arrivals({
-    limit: config.server.max_concurrent_streams,
-    patienceMillis: config.server.first_message_timeout_secs * 1000,
+    settings: config.server,
     watchdog,
     limits,
     onSize: (size) => calls.openCalls("silent", size)
@@ -143,7 +134,6 @@ const make: Effect.Effect<
   /** Calls that have been let in and are not streams yet: their request is being opened. */
   let admitting = 0
   const others = new Set<PassthroughCall>()
-  const passthroughLimits = { idleMillis: env.firstTokenMillis, slowReaderMillis: env.slowReaderMillis }
   const idle = yield* Latch.make(true)
   const drainListeners = new Set<(draining: boolean) => void>()
   let draining = false
@@ -188,6 +178,12 @@ const make: Effect.Effect<
   }
   const ready = new ReadyWatch(facts, watchdog)
   onCrowd = () => ready.look()
+  yield* onSettingsChange(() => {
+    places.admit()
+    // Limits in time may be nearer now.
+    watchdog.nearer(watchdog.now())
+    ready.look()
+  })
   breaker.onChange(() => ready.look())
   yield* Effect.acquireRelease(
     Effect.sync(() => connection.onChange(() => ready.look())),
@@ -357,13 +353,18 @@ const make: Effect.Effect<
     metadata: Passed["metadata"]
   ): Effect.Effect<void> =>
     Effect.callback<void>((resume) => {
-      const carried: PassthroughCall = new PassthroughCall(call, passthroughLimits, watchdog, (status) => {
-        others.delete(carried)
-        setOthers()
-        calls.handled(call.path, status.code)
-        left()
-        resume(Effect.void)
-      })
+      const carried: PassthroughCall = new PassthroughCall(
+        call,
+        { idleMillis: env.firstTokenMillis, slowReaderMillis: env.slowReaderMillis },
+        watchdog,
+        (status) => {
+          others.delete(carried)
+          setOthers()
+          calls.handled(call.path, status.code)
+          left()
+          resume(Effect.void)
+        }
+      )
       others.add(carried)
       setOthers()
       idle.closeUnsafe()

@@ -15,12 +15,13 @@ import {
 } from "../internal/wire/aiContract.ts"
 import { makeDecompress } from "../internal/wire/decompress.ts"
 import { CallMetrics } from "../services/CallMetrics.ts"
+import { ConfigReload } from "../services/ConfigReload.ts"
 import { type CallHandler, SidecarRoutes } from "../services/GrpcServer.ts"
 import { InferenceProxy } from "../services/InferenceProxy.ts"
 import { Limits } from "../services/Limits.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
-import { SidecarEvents } from "../services/SidecarEvents.ts"
+import { eventTeller, SidecarEvents } from "../services/SidecarEvents.ts"
 import { WorkerConnection } from "../services/WorkerConnection.ts"
 
 /** The largest request of a method of our own: an order, or the name of a service or a symbol. */
@@ -47,6 +48,8 @@ export const layer: Layer.Layer<
     const calls = yield* CallMetrics
     const proxy = yield* InferenceProxy
     const events = Option.getOrUndefined(yield* Effect.serviceOption(SidecarEvents))
+    const reload = Option.getOrUndefined(yield* Effect.serviceOption(ConfigReload))
+    const tell = yield* eventTeller
     const history = () => events?.history() ?? []
     const startedAt = monotonicMillis(yield* Clock.Clock)()
 
@@ -59,9 +62,15 @@ export const layer: Layer.Layer<
         atOnce: OPENED_AT_ONCE
       }),
       calls: OwnCalls.make({
-        limit: config.server.max_own_calls,
-        requestMillis: config.server.first_message_timeout_secs * 1000,
-        readerMillis: config.server.slow_reader_timeout_secs * 1000,
+        get limit() {
+          return config.server.max_own_calls
+        },
+        get requestMillis() {
+          return config.server.first_message_timeout_secs * 1000
+        },
+        get readerMillis() {
+          return config.server.slow_reader_timeout_secs * 1000
+        },
         limits: yield* Limits,
         onSize: (size) => calls.openCalls("own", size)
       }),
@@ -71,7 +80,7 @@ export const layer: Layer.Layer<
     const services = [AI_INFERENCE, AI_TRAINING, GRPC_HEALTH, ...REFLECTION_SERVICES]
     const routes = new Map<string, CallHandler>([
       [STREAM_PREDICT_PATH, proxy.predict],
-      [CONTROL_PATH, controlHandler({ ...own, config, connection, history, metrics, proxy, startedAt })],
+      [CONTROL_PATH, controlHandler({ ...own, config, connection, history, metrics, proxy, reload, startedAt, tell })],
       [HEALTH_PATH, healthHandler({ ...own, checkTimeoutMillis, connection, metrics, proxy })],
       ...grpcHealthRoutes({ ...own, services, proxy }),
       ...(yield* reflectionRoutes(own))

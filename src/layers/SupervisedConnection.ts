@@ -65,8 +65,12 @@ const make = Effect.gen(function*() {
   const backoff = yield* Backoff.make(health)
   const status = yield* StatusCell.make({
     remedyOf: remedyFor(settings, channel.address),
-    maxReloadMillis: settings.reload.max_reload_secs * 1000,
-    maxRestartMillis: Math.max(settings.reload.hold_timeout_secs, settings.reload.hold_on_disconnect_secs) * 1000,
+    get maxReloadMillis() {
+      return settings.reload.max_reload_secs * 1000
+    },
+    get maxRestartMillis() {
+      return Math.max(settings.reload.hold_timeout_secs, settings.reload.hold_on_disconnect_secs) * 1000
+    },
     onExpectedBack: () => primary?.nudge("now"),
     onChange: metrics.workerState
   })

@@ -4,7 +4,10 @@ import { resolve as resolvePath } from "node:path"
 import { type Reading, readSettings, readToml } from "../internal/config/document.ts"
 import { type Env, readEnvironment } from "../internal/config/environment.ts"
 import { fileVariable, keys } from "../internal/config/keys.ts"
+import { LiveSettings } from "../internal/config/liveSettings.ts"
 import { type Origins, resolve } from "../internal/config/resolve.ts"
+import { tlsFiles } from "../internal/wire/tlsFiles.ts"
+import { ConfigReload } from "../services/ConfigReload.ts"
 import {
   ConfigError,
   type ConfigProblem,
@@ -143,6 +146,47 @@ export const layerWith = (options?: LoadOptions): Layer.Layer<SidecarConfig, Con
 
 /** {@link layerWith} the environment and the working directory of this process. */
 export const layer: Layer.Layer<SidecarConfig, ConfigError> = layerWith()
+
+/**
+ * `loaded` as the settings in force, and the way to read them again from where they came. What may change changes in
+ * place: whoever reads the service's value at the time of use has the value of that time.
+ */
+export const layerLive = (
+  loaded: Loaded,
+  options?: LoadOptions
+): Layer.Layer<SidecarConfig | ConfigReload> => {
+  const live = new LiveSettings(loaded.settings)
+  const listeners = new Set<() => void>()
+  const changed = (): void => {
+    for (const listener of listeners) listener()
+  }
+  const reload = Effect.gen(function*() {
+    const { settings, warnings } = yield* load(options)
+    // What the door would not take must not be in force either.
+    yield* tlsFiles(settings.server).pipe(
+      Effect.catchTag("BindError", ({ message }) => fail([{ source: "TLS files", message }]))
+    )
+    yield* Effect.forEach(warnings, (line) => Effect.logWarning(line))
+    const { live: taken, needRestart } = live.apply(settings)
+    if (taken.length > 0) changed()
+    return { changed: taken, needRestart }
+  })
+  return Layer.merge(
+    Layer.succeed(SidecarConfig, live.settings),
+    Layer.succeed(ConfigReload, {
+      reload: Effect.provide(reload, NodeFileSystem.layer),
+      setLogLevel: (log_level) =>
+        Effect.sync(() => {
+          live.apply({ ...live.settings, observability: { ...live.settings.observability, log_level } })
+          changed()
+        }),
+      onChange: (listener) => {
+        listeners.add(listener)
+        return () => void listeners.delete(listener)
+      }
+    })
+  )
+}
 
 /** An embedder's settings, without file or environment: any part of them, the rest are the defaults. */
 export const layerFrom = (partial: PartialSettings = {}): Layer.Layer<SidecarConfig, ConfigError> =>

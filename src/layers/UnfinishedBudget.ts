@@ -12,23 +12,25 @@ const LOOK_MILLIS = 1000
 export const layer: Layer.Layer<never, never, LimitMetrics | SidecarConfig> = Layer.effect(
   MessageBudget,
   Effect.gen(function*() {
-    const { first_message_timeout_secs, max_unfinished_bytes } = (yield* SidecarConfig).server
+    const { server } = yield* SidecarConfig
     const metrics = yield* LimitMetrics
     const limits = yield* Limits
     const unfinished = new UnfinishedBytes({
-      limit: max_unfinished_bytes,
+      get limit() {
+        return server.max_unfinished_bytes
+      },
       onBytes: metrics.unfinishedBytes,
       onFull: () =>
         limits.reached(
           "unfinished_bytes",
           () =>
-            `messages that have begun and are not whole take more than ${max_unfinished_bytes} bytes ([server] ` +
+            `messages that have begun and are not whole take more than ${server.max_unfinished_bytes} bytes ([server] ` +
             "max_unfinished_bytes): their senders wait"
         )
     })
-    const patience = Math.ceil(first_message_timeout_secs * 1000 / LOOK_MILLIS)
+    const patience = () => Math.ceil(server.first_message_timeout_secs * 1000 / LOOK_MILLIS)
     yield* Effect.sleep(LOOK_MILLIS).pipe(
-      Effect.andThen(Effect.sync(() => unfinished.look(patience))),
+      Effect.andThen(Effect.sync(() => unfinished.look(patience()))),
       Effect.forever,
       Effect.forkScoped
     )

@@ -120,7 +120,7 @@ describe("RequestLog", () => {
   }
 
   it("sends everything again, also what came while there was no call and made it too large to keep", () => {
-    const log = new RequestLog(20, new RequestBytes(1000, () => undefined))
+    const log = new RequestLog(20, new RequestBytes(() => 1000, () => undefined))
     const first = call()
     log.push(frame(bytes("first")), undefined)
     log.sendAll(first.worker)
@@ -134,7 +134,7 @@ describe("RequestLog", () => {
   })
 
   it("loses the right to send again when it outgrows its limit", () => {
-    const log = new RequestLog(20, new RequestBytes(1000, () => undefined))
+    const log = new RequestLog(20, new RequestBytes(() => 1000, () => undefined))
     const { sent, worker } = call()
     log.push(frame(bytes("first")), worker)
     log.push(frame(bytes("and much more than fits")), worker)

@@ -3,7 +3,6 @@ import type { CallHandler } from "../../services/GrpcServer.ts"
 import type { InferenceProxy } from "../../services/InferenceProxy.ts"
 import type { Metrics } from "../../services/Metrics.ts"
 import type { PastEvent } from "../../services/PastEvent.ts"
-import type { Settings } from "../../services/SidecarConfig.ts"
 import * as Status from "../../services/Status.ts"
 import type { ServerCall, Status as GrpcStatus } from "../../services/Wire.ts"
 import type { WorkerConnection } from "../../services/WorkerConnection.ts"
@@ -14,14 +13,15 @@ import { version } from "../version.ts"
 import { isForwarded } from "../wire/trust.ts"
 import { commandOf } from "./aiMessages.ts"
 import { countingDeparture, withinDeadline } from "./answer.ts"
+import { configCommands, type ConfigCommandsOptions } from "./configCommands.ts"
+import { type Command, done, mistake, type Payload } from "./controlCommand.ts"
 import { type Peeked, peekFirst } from "./peekedCall.ts"
 import { unary, type UnaryOptions } from "./unary.ts"
 
 /** Commands that start so are the sidecar's own; all others go to the worker. */
 const OWN = "sidecar."
 
-export interface ControlOptions extends UnaryOptions {
-  readonly config: Settings
+export interface ControlOptions extends UnaryOptions, ConfigCommandsOptions {
   readonly connection: WorkerConnection["Service"]
   readonly proxy: InferenceProxy["Service"]
   readonly metrics: Metrics["Service"]
@@ -30,12 +30,6 @@ export interface ControlOptions extends UnaryOptions {
   /** Monotonic milliseconds. */
   readonly startedAt: number
 }
-
-type Payload = Readonly<Record<string, string>>
-type Command = (payload: Payload) => Effect.Effect<Payload>
-
-const done: Payload = { status: "ok" }
-const mistake = (message: string): Payload => ({ status: "error", message })
 
 /** The figures of the sidecar by their metric names, as text. */
 export const ownFigures = (figures: Readonly<Record<string, number>>): Record<string, string> =>
@@ -96,6 +90,7 @@ const commands = (options: ControlOptions): Readonly<Record<string, Command>> =>
     "sidecar.drain": () => Effect.as(proxy.drain, done),
     "sidecar.undrain": () => Effect.as(proxy.undrain, done),
     "sidecar.reconnect": () => Effect.as(connection.reconnect, done),
+    ...configCommands(options),
     "sidecar.events": (payload) => {
       const after = Number(payload.after ?? 0)
       if (!Number.isSafeInteger(after)) return Effect.succeed(mistake("after: expected the revision of an event"))

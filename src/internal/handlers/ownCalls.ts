@@ -29,12 +29,14 @@ export interface OwnCalls {
 }
 
 export const make = (options: OwnCallsOptions): OwnCalls => {
-  const { limit, limits, onSize, readerMillis, requestMillis } = options
-  const bound = new FairBound(limit, onSize)
+  const { limits, onSize } = options
+  const bound = new FairBound(() => options.limit, onSize)
   const within =
-    (duration: number, error: () => E.StreamError) =>
+    (duration: () => number, error: () => E.StreamError) =>
     <A>(effect: Effect.Effect<A, GrpcStatus>): Effect.Effect<A, GrpcStatus> =>
-      Effect.timeoutOrElse(effect, { duration, orElse: () => Effect.fail(statusOf(error())) })
+      Effect.suspend(() =>
+        Effect.timeoutOrElse(effect, { duration: duration(), orElse: () => Effect.fail(statusOf(error())) })
+      )
   return {
     counted: (call, effect) =>
       Effect.suspend(() => {
@@ -42,6 +44,7 @@ export const make = (options: OwnCallsOptions): OwnCalls => {
         const entrant: Entrant = {
           peer: call.peer.address,
           evict: () => {
+            const { limit } = options
             limits.reached("own_calls", () =>
               `${limit} calls to the sidecar's own methods are open ([server] max_own_calls): the oldest ones end, now ` +
               `one of ${call.peer.address}`)
@@ -56,7 +59,7 @@ export const make = (options: OwnCallsOptions): OwnCalls => {
           )
         )
       }),
-    inTime: within(requestMillis, () => new E.RequestTimeout({ secs: requestMillis / 1000 })),
-    whileRead: within(readerMillis, () => new E.SlowReader({ delivered: 0 }))
+    inTime: within(() => options.requestMillis, () => new E.RequestTimeout({ secs: options.requestMillis / 1000 })),
+    whileRead: within(() => options.readerMillis, () => new E.SlowReader({ delivered: 0 }))
   }
 }

@@ -14,12 +14,12 @@ const openFiles = (): number => {
   }
 }
 
-/** `[server] max_connections`, or fewer where the process may not open as many files; that is told. */
-export const descriptorLimit = (wanted: number): Effect.Effect<number> =>
+/** How many connections the process may have; fewer than `[server] max_connections` asks for is told. */
+export const possibleConnections = (wanted: number): Effect.Effect<number> =>
   Effect.suspend(() => {
     const files = openFiles()
     const possible = Math.max(16, files - KEPT)
-    if (possible >= wanted) return Effect.succeed(wanted)
+    if (possible >= wanted) return Effect.succeed(possible)
     return Effect.as(
       Effect.logWarning(
         `[server] max_connections = ${wanted} is more than the limit of open files (${files}) allows: ${possible} it is`

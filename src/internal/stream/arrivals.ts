@@ -1,5 +1,6 @@
 import { Effect } from "effect"
 import type { LimitTeller } from "../../services/Limits.ts"
+import type { Settings } from "../../services/SidecarConfig.ts"
 import * as E from "../../services/StreamError.ts"
 import type { Departure, ServerCall, Status } from "../../services/Wire.ts"
 import { deadlineOf, departed } from "./deadline.ts"
@@ -16,10 +17,8 @@ export type Arrival =
   | { readonly _tag: "Rejected"; readonly status: Status }
 
 export interface ArrivalsOptions {
-  /** Calls at once. */
-  readonly limit: number
-  /** `[server] first_message_timeout_secs` in milliseconds. */
-  readonly patienceMillis: number
+  /** Calls at once, and how long each may take. */
+  readonly settings: Pick<Settings["server"], "max_concurrent_streams" | "first_message_timeout_secs">
   readonly watchdog: Watchdog
   readonly limits: LimitTeller
   /** Tells how many there are, whenever that changes. */
@@ -37,7 +36,7 @@ export class Arrivals {
 
   constructor(options: ArrivalsOptions) {
     this.options = options
-    this.#bound = new FairBound(options.limit, options.onSize)
+    this.#bound = new FairBound(() => options.settings.max_concurrent_streams, options.onSize)
   }
 
   /** Waits for the first message; attaches the call's listener. Interrupting it is the gateway's cancellation. */
@@ -82,11 +81,11 @@ class Silent implements Watched, Entrant, FirstMessageListener {
   readonly #patienceAt: number
 
   constructor(call: ServerCall, arrivals: Arrivals) {
-    const { patienceMillis, watchdog } = arrivals.options
+    const { settings, watchdog } = arrivals.options
     this.#call = call
     this.#arrivals = arrivals
     this.#deadlineAt = deadlineOf(call)
-    this.#patienceAt = watchdog.now() + patienceMillis
+    this.#patienceAt = watchdog.now() + settings.first_message_timeout_secs * 1000
     this.requests = new FirstMessage(call, this)
   }
 
@@ -99,7 +98,7 @@ class Silent implements Watched, Entrant, FirstMessageListener {
   }
 
   evict(): void {
-    const { limit, limits } = this.#arrivals.options
+    const { limits, settings: { max_concurrent_streams: limit } } = this.#arrivals.options
     limits.reached(
       "silent_calls",
       () =>
@@ -115,8 +114,7 @@ class Silent implements Watched, Entrant, FirstMessageListener {
 
   due(now: number): void {
     if (now >= this.#deadlineAt) return this.refuse(new E.DeadlineExceeded({ delivered: 0 }))
-    const { limits, patienceMillis } = this.#arrivals.options
-    const secs = patienceMillis / 1000
+    const { limits, settings: { first_message_timeout_secs: secs } } = this.#arrivals.options
     limits.reached(
       "first_message",
       () =>

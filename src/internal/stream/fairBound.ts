@@ -11,13 +11,13 @@ export interface Entrant {
  * all the room keeps nobody out but himself.
  */
 export class FairBound {
-  readonly #limit: number
+  readonly #limit: () => number
   readonly #onSize: (size: number) => void
   readonly #byPeer = new Map<string, Set<Entrant>>()
   #size = 0
 
   /** `onSize`: told whenever their number changes. */
-  constructor(limit: number, onSize: (size: number) => void) {
+  constructor(limit: () => number, onSize: (size: number) => void) {
     this.#limit = limit
     this.#onSize = onSize
   }
@@ -28,7 +28,7 @@ export class FairBound {
 
   /** Takes one in. `true`: another had to go for it. */
   enter(entrant: Entrant): boolean {
-    const full = this.#size >= this.#limit
+    const full = this.#size >= this.#limit()
     const oldest = full ? this.#oldestOfBusiest() : undefined
     if (oldest !== undefined) {
       this.leave(oldest)

@@ -1,3 +1,5 @@
+import type { Settings } from "../../services/SidecarConfig.ts"
+
 /** A stream that waits for a place at the worker. */
 export interface Queued {
   /** Lower numbers first, as the worker's own scheduler orders them. */
@@ -6,13 +8,15 @@ export interface Queued {
   admitted(): void
 }
 
+/** `max_worker_streams` 0: no cap. */
+type PlaceLimits = Pick<Settings["server"], "max_worker_streams" | "max_queued_streams">
+
 /**
  * The places at the worker (`[server] max_worker_streams`). Without a cap every stream finds one at once. A place is
  * given back when the worker's side of its stream has ended.
  */
 export class PlaceQueue {
-  readonly #places: number
-  readonly #maxQueued: number
+  readonly #limits: PlaceLimits
   readonly #onSize: (size: number) => void
   /** By priority, each in the order of arrival. */
   readonly #queues = new Map<number, Set<Queued>>()
@@ -21,11 +25,14 @@ export class PlaceQueue {
   /** {@link giveBack} is at work. */
   #admitting = false
 
-  /** `places` 0: no cap. */
-  constructor(places: number, maxQueued: number, onSize: (size: number) => void) {
-    this.#places = places === 0 ? Number.POSITIVE_INFINITY : places
-    this.#maxQueued = maxQueued
+  constructor(limits: PlaceLimits, onSize: (size: number) => void) {
+    this.#limits = limits
     this.#onSize = onSize
+  }
+
+  get #places(): number {
+    const { max_worker_streams } = this.#limits
+    return max_worker_streams === 0 ? Number.POSITIVE_INFINITY : max_worker_streams
   }
 
   get size(): number {
@@ -34,7 +41,7 @@ export class PlaceQueue {
 
   /** One more stream would be refused. */
   get isFull(): boolean {
-    return (this.#taken >= this.#places || this.#size > 0) && this.#size >= this.#maxQueued
+    return (this.#taken >= this.#places || this.#size > 0) && this.#size >= this.#limits.max_queued_streams
   }
 
   /** A place at once, if one is free and nobody waits. */
@@ -46,7 +53,7 @@ export class PlaceQueue {
 
   /** Waits for a place; `false` when too many wait already. */
   enter(stream: Queued): boolean {
-    if (this.#size >= this.#maxQueued) return false
+    if (this.#size >= this.#limits.max_queued_streams) return false
     const queue = this.#queues.get(stream.priority)
     if (queue === undefined) this.#queues.set(stream.priority, new Set([stream]))
     else queue.add(stream)
@@ -70,6 +77,11 @@ export class PlaceQueue {
    */
   giveBack(): void {
     this.#taken--
+    this.admit()
+  }
+
+  /** Lets in whoever has a place now: one was given back, or there are more of them. */
+  admit(): void {
     if (this.#admitting) return
     this.#admitting = true
     while (this.#taken < this.#places) {

@@ -3,12 +3,12 @@
  * again. `[server] max_buffered_request_bytes`.
  */
 export class RequestBytes {
-  readonly #limit: number
+  readonly #limit: () => number
   readonly #onLimit: () => void
   #bytes = 0
 
   /** `onLimit`: told when a stream has to give something up for it. */
-  constructor(limit: number, onLimit: () => void) {
+  constructor(limit: () => number, onLimit: () => void) {
     this.#limit = limit
     this.#onLimit = onLimit
   }
@@ -24,7 +24,7 @@ export class RequestBytes {
 
   /** Whether more is kept than may be; whoever asks has to give up what it keeps. */
   exceeded(): boolean {
-    if (this.#bytes <= this.#limit) return false
+    if (this.#bytes <= this.#limit()) return false
     this.#onLimit()
     return true
   }

@@ -6,6 +6,7 @@ import type { WorkerConnection } from "../../services/WorkerConnection.ts"
 import type { PeekOptions } from "./peek.ts"
 import type { PlaceQueue } from "./placeQueue.ts"
 import type { RequestBytes } from "./requestBytes.ts"
+import type { StreamLimits } from "./streamLimits.ts"
 import type { WaitingRoom } from "./waitingRoom.ts"
 import type { Watchdog } from "./watchdog.ts"
 
@@ -13,7 +14,7 @@ import type { Watchdog } from "./watchdog.ts"
 export type Opening = "succeeded" | "failed" | "ignored"
 
 /** What all streams share. Times are milliseconds. */
-export interface StreamEnv {
+export interface StreamEnv extends StreamLimits {
   readonly watchdog: Watchdog
   readonly room: WaitingRoom
   readonly places: PlaceQueue
@@ -21,16 +22,7 @@ export interface StreamEnv {
   readonly metrics: StreamMetrics["Service"]
   readonly peek: PeekOptions
   readonly onOpening: (opening: Opening, link: WorkerLink | undefined) => void
-  readonly holdMillis: number
-  readonly holdOnDisconnectMillis: number
-  readonly holdNotice: string
-  readonly queueMillis: number
-  readonly firstTokenMillis: number
-  readonly idleMillis: number
-  readonly slowReaderMillis: number
-  readonly replayMaxBytes: number
   readonly requestBytes: RequestBytes
-  readonly requireEndOfStream: boolean
 }
 
 /** How a stream is over: what the gateway is told and what is metered. */

@@ -1,3 +1,4 @@
+import type { Settings } from "../../services/SidecarConfig.ts"
 import type { Watchdog, Watched } from "./watchdog.ts"
 
 /** A stream that waits for a worker. */
@@ -18,8 +19,7 @@ const RELEASE_PAUSE_MILLIS = 20
 
 /** Limits and ties of a waiting room. */
 export interface WaitingRoomOptions {
-  readonly maxStreams: number
-  readonly maxBytes: number
+  readonly limits: Pick<Settings["reload"], "max_held_streams" | "max_held_bytes">
   readonly watchdog: Watchdog
   /** Tells how many wait, whenever that changes. */
   readonly onSize: (size: number) => void
@@ -52,8 +52,8 @@ export class WaitingRoom implements Watched {
 
   /** One more stream would be refused. */
   get isFull(): boolean {
-    const { maxBytes, maxStreams } = this.#options
-    return this.#waiting.size >= maxStreams || this.#bytes >= maxBytes
+    const { max_held_bytes, max_held_streams } = this.#options.limits
+    return this.#waiting.size >= max_held_streams || this.#bytes >= max_held_bytes
   }
 
   /** New streams have to wait behind those that wait. */
@@ -66,8 +66,8 @@ export class WaitingRoom implements Watched {
    * place for it.
    */
   enter(stream: Waiting, release: "at once" | "after a pause" = "at once"): boolean {
-    const { maxBytes, maxStreams } = this.#options
-    if (this.#waiting.size >= maxStreams || this.#bytes + stream.heldBytes > maxBytes) return false
+    const { max_held_bytes, max_held_streams } = this.#options.limits
+    if (this.#waiting.size >= max_held_streams || this.#bytes + stream.heldBytes > max_held_bytes) return false
     this.#waiting.add(stream)
     if (release === "at once") this.#inOrder.add(stream)
     this.#bytes += stream.heldBytes
@@ -78,7 +78,7 @@ export class WaitingRoom implements Watched {
 
   /** A waiting stream has kept more. `false` when that is too much for all of them. */
   grow(bytes: number): boolean {
-    if (this.#bytes + bytes > this.#options.maxBytes) return false
+    if (this.#bytes + bytes > this.#options.limits.max_held_bytes) return false
     this.#bytes += bytes
     return true
   }
