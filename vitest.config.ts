@@ -5,6 +5,7 @@ import { configDefaults, defineConfig } from "vitest/config"
 const wire = [
   "test/cli/**/*.test.ts",
   "test/conformance/**/*.test.ts",
+  "test/deploy/image.test.ts",
   "test/deploy/rendered.test.ts",
   "test/http2/peers/**/*.test.ts",
   "test/twins/**/*.test.ts",

@@ -1,10 +1,11 @@
 import type { MethodDefinition, UntypedServiceImplementation } from "@grpc/grpc-js"
 import { Effect } from "effect"
 import { EventEmitter } from "node:events"
-import { createRequire } from "node:module"
+import { fileURLToPath } from "node:url"
 import type { CallHandler } from "../../services/GrpcServer.ts"
 import * as Status from "../../services/Status.ts"
 import type { Status as GrpcStatus } from "../../services/Wire.ts"
+import { packageFile } from "../packageFile.ts"
 import { bidi } from "./bidi.ts"
 import { withFileName, withMapEntryNames } from "./mapEntries.ts"
 import type { UnaryOptions } from "./unary.ts"
@@ -63,19 +64,23 @@ const host = (
  * Its handlers are made for a grpc-js server; here they are captured and hosted by path.
  */
 const load = async (): Promise<ReadonlyMap<string, Respond>> => {
-  const [{ ReflectionService }, { loadSync }, { protoPath: healthProto }, { protoPath: aiProto }] = await Promise.all([
+  const [{ ReflectionService }, { loadSync }, { protoPath }] = await Promise.all([
     import("@grpc/reflection"),
     import("@grpc/proto-loader"),
-    import("grpc-health-check"),
     import("../client/aiProto.ts")
   ])
-  const { resolve } = createRequire(import.meta.url)
-  const definitions = loadSync([
-    aiProto,
-    healthProto,
-    resolve("@grpc/reflection/build/proto/grpc/reflection/v1/reflection.proto"),
-    resolve("@grpc/reflection/build/proto/grpc/reflection/v1alpha/reflection.proto")
-  ], { keepCase: true, longs: String, enums: String, defaults: true, oneofs: true })
+  const others = [
+    "health/v1/health.proto",
+    "grpc/reflection/v1/reflection.proto",
+    "grpc/reflection/v1alpha/reflection.proto"
+  ]
+  const definitions = loadSync([protoPath, ...others.map((name) => fileURLToPath(packageFile(`proto/${name}`)))], {
+    keepCase: true,
+    longs: String,
+    enums: String,
+    defaults: true,
+    oneofs: true
+  })
   const files = new Map<Buffer, Buffer>()
   const checked = (file: Buffer): Buffer => {
     const known = files.get(file) ?? Buffer.from(withFileName(withMapEntryNames(file), fileNames))
