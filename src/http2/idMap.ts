@@ -1,5 +1,5 @@
 /** Cells of an empty map; a power of two. */
-const FEWEST = 16
+const FEWEST = 64
 
 /**
  * What belongs to identifiers of streams (31 bits, never 0).
@@ -59,7 +59,8 @@ export class IdMap<A> {
     }
     this.#ids[hole] = 0
     this.#values[hole] = undefined
-    if (8 * this.#size < this.#ids.length && this.#ids.length > FEWEST) this.#resize(this.#ids.length / 2)
+    // Far from where it grew: what goes up and down with each turn keeps its arrays.
+    if (32 * this.#size < this.#ids.length && this.#ids.length > FEWEST) this.#resize(this.#ids.length / 2)
     return true
   }
 

@@ -2,7 +2,7 @@ import { Clock, Effect, Fiber, Latch, Layer, Random } from "effect"
 import { Roster } from "../internal/roster.ts"
 import { makeCountsPacker } from "../internal/usage/counts.ts"
 import { makeRecordIds } from "../internal/usage/recordId.ts"
-import { closedRecord, Tally } from "../internal/usage/tally.ts"
+import { makeClosedRecord, Tally } from "../internal/usage/tally.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { UsageJournal } from "../services/UsageJournal.ts"
 import { mostTokens, tokensOf, UsageMeter, type UsageTally } from "../services/UsageMeter.ts"
@@ -30,6 +30,7 @@ export const layer: Layer.Layer<UsageMeter, never, UsageJournal | UsageMetrics |
     const random = yield* Random.Random
     const recordId = makeRecordIds(() => random.nextDoubleUnsafe())
     const running = new Roster<Tally>()
+    const closedRecord = makeClosedRecord()
     const packer = makeCountsPacker()
     const someRun = Latch.makeUnsafe(false)
     let slots = 0

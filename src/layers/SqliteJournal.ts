@@ -217,7 +217,7 @@ export const layer: Layer.Layer<UsageJournal, JournalError, SidecarConfig | Usag
       sidecarId: thread.sidecarId,
       generation: thread.generation,
       paceMillis,
-      commit: (group) => ask({ op: "commit", group }),
+      commit: (group) => ask({ op: "commit", group: { ...group, closed: JSON.stringify(group.closed) } }),
       checkpoint: thread.checkpoint,
       nextBatch: (limit, except) => Effect.map(ask({ op: "nextBatch", limit, except }), ({ batch }) => batch),
       settle: (batchId, settlement) => Effect.asVoid(ask({ op: "settle", batchId, settlement })),

@@ -29,7 +29,15 @@ const makeWriter = (folder: string) => {
   const close = (...closed: ReadonlyArray<ReturnType<typeof record>>): void => {
     ask({
       op: "commit",
-      group: { session: "s", sequence: ++sequence, at: Date.now(), opened: [], ended: [], closed, counts: undefined }
+      group: {
+        session: "s",
+        sequence: ++sequence,
+        at: Date.now(),
+        opened: [],
+        ended: [],
+        closed: JSON.stringify(closed),
+        counts: undefined
+      }
     })
   }
   return { journal, ask, close }

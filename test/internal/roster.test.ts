@@ -41,14 +41,6 @@ describe("objects that come and go", () => {
     expect(roster.all()).toEqual(["c", "b"])
   })
 
-  it("are left behind by a Map, which is why there is a Roster", () => {
-    const map = new Map<number, object>()
-    expect(leftBehind((id, value) => {
-      map.set(id, value)
-      return () => map.delete(id)
-    })).toBeGreaterThan(10)
-  })
-
   it("are not left behind by a Roster, nor by the streams of a connection", () => {
     const roster = new Roster<object>()
     expect(leftBehind((_, value) => {

@@ -46,7 +46,7 @@ beforeAll(() => {
         at: sequence,
         opened: [],
         ended: [],
-        closed: [record(sequence, { id: `record-${String(sequence).padStart(6, "0")}` })],
+        closed: JSON.stringify([record(sequence, { id: `record-${String(sequence).padStart(6, "0")}` })]),
         counts: undefined
       }
     })
@@ -75,7 +75,15 @@ const recover = (damage: (path: string) => void) => {
   const batch = taken.result._tag === "done" ? taken.result.answer.batch : undefined
   const fresh = ask({
     op: "commit",
-    group: { session: "after", sequence: 1, at: 1, opened: [], ended: [], closed: [record(1)], counts: undefined }
+    group: {
+      session: "after",
+      sequence: 1,
+      at: 1,
+      opened: [],
+      ended: [],
+      closed: JSON.stringify([record(1)]),
+      counts: undefined
+    }
   })
   ask({ op: "stop" })
   const beside = fs.readdirSync(place).filter((name) => name.includes("corrupt"))

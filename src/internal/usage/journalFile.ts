@@ -1,10 +1,12 @@
 import type { DatabaseSync } from "node:sqlite"
+import type { JournalRecord } from "../../services/UsageJournal.ts"
 import { type Beginning, type Ledger, makeLedger } from "./ledger.ts"
 import { carryOver, restore, whereabouts } from "./lostFile.ts"
 import { createPrivate, keepPrivate } from "./privateFile.ts"
 import { faultOf } from "./sqliteFault.ts"
 import { fileAt, lock, openToWrite, prepareFolder, setFileAside, Unusable } from "./sqliteFile.ts"
 import { makeSqliteStore } from "./sqliteStore.ts"
+import type { UsageGroup } from "./store.ts"
 import type {
   Answer,
   Checkpoint,
@@ -12,6 +14,7 @@ import type {
   Command,
   JournalFileOptions,
   Notice,
+  PostedGroup,
   Reply,
   Request
 } from "./threadProtocol.ts"
@@ -28,6 +31,11 @@ interface Opened {
   /** Of the file and of its write-ahead log. */
   readonly file: string | undefined
   readonly log: string | undefined
+}
+
+const received = (group: PostedGroup): UsageGroup => {
+  const closed: ReadonlyArray<JournalRecord> = JSON.parse(group.closed)
+  return { ...group, closed }
 }
 
 /**
@@ -131,7 +139,7 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
       case "begin":
         return { interrupted: file.begun.interrupted }
       case "commit":
-        ledger.commit(command.group)
+        ledger.commit(received(command.group))
         return {}
       case "nextBatch":
         return { batch: ledger.nextBatch(command.limit, now, command.except) }

@@ -1,7 +1,6 @@
 import type { SQLOutputValue } from "node:sqlite"
 import type { JournalRecord } from "../../services/UsageJournal.ts"
 import type { Outcome } from "../../services/UsageRecord.ts"
-import { recordColumns } from "./sqliteSchema.ts"
 
 export type SqliteRow = Readonly<Record<string, SQLOutputValue>>
 
@@ -69,9 +68,27 @@ export const mostStorable = 2 ** 63 - 1024
 export const storable = (value: number): number =>
   Number.isSafeInteger(value) && value >= 0 ? value : Math.min(Math.max(Math.round(value) || 0, 0), mostStorable)
 
-/** The values of a record in the order of {@link recordColumns}. */
-export const valuesOf = (record: JournalRecord): Array<string | number | null> =>
-  recordColumns.map((column) => {
-    const value = record[column]
-    return typeof value === "number" ? storable(value) : value ?? null
-  })
+/** The values of a record in the order of `recordColumns`. Written out: a loop over names costs three times as much. */
+export const valuesOf = (record: JournalRecord): Array<string | number | null> => [
+  record.record_id,
+  record.trace_id,
+  record.model_id,
+  record.adapter,
+  record.tenant,
+  record.player_id,
+  storable(record.prompt_chars),
+  record.prompt_tokens === undefined ? null : storable(record.prompt_tokens),
+  storable(record.tokens_generated),
+  storable(record.chunks),
+  storable(record.bytes),
+  storable(record.notices),
+  record.token_source,
+  record.outcome,
+  storable(record.grpc_status),
+  storable(record.replays),
+  storable(record.held_ms),
+  record.ttft_ms === null ? null : storable(record.ttft_ms),
+  record.started_at,
+  record.ended_at,
+  record.merged_records === undefined ? null : storable(record.merged_records)
+]

@@ -43,7 +43,10 @@ export interface UsageStore {
   readonly add: (record: JournalRecord) => void
   /** The oldest records of the queue that are in no batch. */
   readonly oldest: (limit: number) => ReadonlyArray<JournalRecord>
-  /** Takes the oldest of them that are not merged out of the queue. */
+  /**
+   * Takes the oldest of them that are not merged out of the queue. May answer those of one merge key (`merge.ts`) as one
+   * merged record.
+   */
   readonly takeDetails: (limit: number) => ReadonlyArray<JournalRecord>
   /** The merged record that still grows for this key. */
   readonly growing: (key: string) => JournalRecord | undefined

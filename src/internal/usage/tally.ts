@@ -1,6 +1,7 @@
 import type { JournalRecord } from "../../services/UsageJournal.ts"
 import { tokensOf, tokenSourceOf, type UsageEnd, type UsageTally } from "../../services/UsageMeter.ts"
 import type { StreamIdentity } from "../../services/UsageRecord.ts"
+import { makeIsoTime } from "./isoTime.ts"
 
 /**
  * A tally, and what the meter knows about it. A class, as its fields lie side by side then: a checkpoint reads those of
@@ -41,29 +42,32 @@ export class Tally implements UsageTally {
   }
 }
 
-/** The record of a stream that has ended at `endedAt` (milliseconds since the epoch). */
-export const closedRecord = (tally: UsageTally, end: UsageEnd, endedAt: number): JournalRecord => {
-  const { identity } = tally
-  const record = {
-    record_id: tally.recordId,
-    trace_id: identity?.traceId ?? "",
-    model_id: identity?.modelId ?? "",
-    adapter: identity?.adapter ?? "",
-    tenant: identity?.tenant ?? "",
-    player_id: identity?.playerId ?? "",
-    prompt_chars: identity?.promptChars ?? 0,
-    tokens_generated: tokensOf(tally),
-    chunks: tally.chunks,
-    bytes: tally.bytes,
-    notices: tally.notices,
-    token_source: tokenSourceOf(tally),
-    outcome: end.outcome,
-    grpc_status: end.grpcStatus,
-    replays: tally.replays,
-    held_ms: Math.round(tally.heldMillis),
-    ttft_ms: tally.ttftMillis === undefined ? null : Math.round(tally.ttftMillis),
-    started_at: new Date(tally.startedAt).toISOString(),
-    ended_at: new Date(Math.max(endedAt, tally.startedAt)).toISOString()
+/** Makes the record of a stream that has ended at `endedAt` (milliseconds since the epoch). */
+export const makeClosedRecord = (): (tally: UsageTally, end: UsageEnd, endedAt: number) => JournalRecord => {
+  const [startOf, endOf] = [makeIsoTime(), makeIsoTime()]
+  return (tally, end, endedAt) => {
+    const { identity } = tally
+    const record = {
+      record_id: tally.recordId,
+      trace_id: identity?.traceId ?? "",
+      model_id: identity?.modelId ?? "",
+      adapter: identity?.adapter ?? "",
+      tenant: identity?.tenant ?? "",
+      player_id: identity?.playerId ?? "",
+      prompt_chars: identity?.promptChars ?? 0,
+      tokens_generated: tokensOf(tally),
+      chunks: tally.chunks,
+      bytes: tally.bytes,
+      notices: tally.notices,
+      token_source: tokenSourceOf(tally),
+      outcome: end.outcome,
+      grpc_status: end.grpcStatus,
+      replays: tally.replays,
+      held_ms: Math.round(tally.heldMillis),
+      ttft_ms: tally.ttftMillis === undefined ? null : Math.round(tally.ttftMillis),
+      started_at: startOf(tally.startedAt),
+      ended_at: endOf(Math.max(endedAt, tally.startedAt))
+    }
+    return tally.promptTokens === undefined ? record : { ...record, prompt_tokens: tally.promptTokens }
   }
-  return tally.promptTokens === undefined ? record : { ...record, prompt_tokens: tally.promptTokens }
 }

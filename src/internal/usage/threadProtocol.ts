@@ -28,10 +28,16 @@ export interface ThreadOptions extends JournalFileOptions {
   readonly onItsWay: Int32Array
 }
 
+/** A group on its way to the thread: a long text is copied in a tenth of the time that its records take. */
+export interface PostedGroup extends Omit<UsageGroup, "closed"> {
+  /** The records as JSON. */
+  readonly closed: string
+}
+
 /** What is asked of the thread. `now`: wall clock, milliseconds since the epoch. */
 export type Command =
   | { readonly op: "begin" }
-  | { readonly op: "commit"; readonly group: UsageGroup }
+  | { readonly op: "commit"; readonly group: PostedGroup }
   | { readonly op: "nextBatch"; readonly limit: number; readonly except?: string | undefined }
   | { readonly op: "settle"; readonly batchId: string; readonly settlement: Settlement }
   | { readonly op: "setAside" }
