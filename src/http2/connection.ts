@@ -64,6 +64,9 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
   /** The code of the peer's GOAWAY; −1: none came. */
   #goawayCode = -1
 
+  /** What has come and is not read. */
+  #unread: Array<Uint8Array> = []
+
   constructor(options: ConnectionOptions, transport: Transport, handler: ConnectionHandler) {
     this.role = options.role
     this.now = options.now
@@ -107,10 +110,16 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
     return this.#pings.pending
   }
 
+  /** Bytes wait for the next turn, since this one has seen enough: no more should be brought. */
+  get unread(): boolean {
+    return this.#unread.length > 0
+  }
+
   /** Takes bytes as they come. They are the connection's from now on, and may be moved within the chunk. */
   receive(chunk: Uint8Array): void {
     if (this.over) return
     this.#keepalive.heard = true
+    if (this.#unread.length > 0) return void this.#unread.push(chunk)
     let from = 0
     if (this.#preface?.done === false) {
       const read = this.#preface.read(chunk)
@@ -118,12 +127,19 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
       from = read
       if (this.#preface.done) this.#begin()
     }
-    this.#receiver.receive(chunk, from)
+    this.#read(chunk, from)
+    // Where requests wait, too, the turn has been asked for.
+    if (this.#unread.length > 0 && this.arrivals === 0) this.#transport.onArrivals()
   }
 
-  /** Hands up requests that have come, at most `limit`; answers whether some are left for the next turn. */
+  /**
+   * Reads on where the last turn stopped, and hands up requests that have come, at most `limit`; answers whether something is
+   * left for the next turn.
+   */
   turn(limit: number): boolean {
-    return this.#streams.turn(limit)
+    this.#receiver.turn()
+    if (this.#unread.length > 0) this.#readOn()
+    return this.#streams.turn(limit) || this.#unread.length > 0
   }
 
   /** The socket has taken bytes: there is room for more. */
@@ -151,8 +167,12 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
     else if (due === "gone") this.abort(ErrorCode.NO_ERROR, "the peer does not answer PING")
   }
 
-  /** The socket is gone. */
+  /** The socket is gone; what it had brought by then counts. */
   lost(detail: string): void {
+    while (this.#unread.length > 0) {
+      this.#receiver.turn()
+      this.#readOn()
+    }
     const code = this.#goawayCode
     this.#close({ code: Math.max(0, code), by: code >= 0 ? "peer" : "transport", detail })
   }
@@ -271,6 +291,21 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
     if (what === "http1") this.output.append(http1Answer(this.#options.http1Text ?? "This port speaks HTTP/2."))
     else if (what === "other") this.#goaway(0, ErrorCode.PROTOCOL_ERROR, "not HTTP/2")
     this.#close({ code: ErrorCode.PROTOCOL_ERROR, by: "us", detail: `the peer does not speak HTTP/2 (${what})` })
+  }
+
+  #read(chunk: Uint8Array, from: number): void {
+    const at = this.#receiver.receive(chunk, from)
+    if (at < chunk.length && !this.over) this.#unread.push(chunk.subarray(at))
+  }
+
+  /** Reads what waits, as much of it as a turn may. */
+  #readOn(): void {
+    const waiting = this.#unread
+    this.#unread = []
+    for (const chunk of waiting) {
+      if (this.#unread.length > 0) this.#unread.push(chunk)
+      else if (!this.over) this.#read(chunk, 0)
+    }
   }
 
   /** Our SETTINGS, before any other frame (§3.4). A server says nothing to a peer that may not speak HTTP/2. */

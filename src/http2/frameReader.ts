@@ -18,6 +18,31 @@ export interface FrameSink {
   onReadError(code: number, detail: string): void
 }
 
+/**
+ * How much of a peer's frames is dealt with in one turn of the event loop, in units of about a microsecond or two; the rest
+ * of a read then waits for the next turn. A read of the socket may hold seven thousand frames of a byte, and thirty such
+ * reads may come in one turn.
+ */
+export const TURN_UNITS = 2048
+/** What a frame costs that opens, ends or moves streams; any other costs 1. */
+export const COSTLY_UNITS = 16
+/** Octets of a header block that cost one unit more. */
+const BLOCK_OCTETS_A_UNIT = 64
+
+const unitsOf = (type: number, length: number): number => {
+  switch (type) {
+    case FrameType.HEADERS:
+    case FrameType.CONTINUATION:
+      return COSTLY_UNITS + Math.floor(length / BLOCK_OCTETS_A_UNIT)
+    case FrameType.RST_STREAM:
+    case FrameType.SETTINGS:
+    case FrameType.GOAWAY:
+      return COSTLY_UNITS
+    default:
+      return 1
+  }
+}
+
 /** The state between two bytes. */
 const HEAD = 0
 const PAYLOAD = 1
@@ -44,6 +69,8 @@ export class FrameReader {
   #pad = 0
   #payload: Uint8Array | undefined
   #payloadHave = 0
+  /** What is left of this turn. */
+  #units = TURN_UNITS
   /** The stream whose header block goes on: only its CONTINUATION may follow (§6.10); 0: none. */
   continuation = 0
 
@@ -51,31 +78,41 @@ export class FrameReader {
     this.#sink = sink
   }
 
-  /** Reads `chunk` from `from` on. */
-  read(chunk: Uint8Array, from: number): void {
+  /** A new turn of the event loop. */
+  turn(): void {
+    this.#units = TURN_UNITS
+  }
+
+  /** Something was done that costs more than the frame tells. */
+  spend(units: number): void {
+    this.#units -= units
+  }
+
+  /** Reads `chunk` from `from` on, and answers where it has stopped: before the end only when this turn has seen enough. */
+  read(chunk: Uint8Array, from: number): number {
     const end = chunk.length
     const sink = this.#sink
     let at = from
     while (!sink.over) {
       switch (this.#state) {
         case HEAD:
-          if (at >= end) return
+          if (at >= end || this.#units <= 0) return at
           if (this.#headHave === 0 && end - at >= HEAD_BYTES) {
             this.#begin(chunk, at)
             at += HEAD_BYTES
           } else {
             while (at < end && this.#headHave < HEAD_BYTES) this.#head[this.#headHave++] = chunk[at++] ?? 0
-            if (this.#headHave < HEAD_BYTES) return
+            if (this.#headHave < HEAD_BYTES) return at
             this.#headHave = 0
             this.#begin(this.#head, 0)
           }
           break
         case DATA:
           at = this.#data(chunk, at, end)
-          if (this.#state === DATA) return
+          if (this.#state === DATA) return at
           break
         case PAD_LENGTH:
-          if (at >= end) return
+          if (at >= end) return at
           this.#padLength(chunk[at++] ?? 0)
           break
         case PAYLOAD:
@@ -86,17 +123,18 @@ export class FrameReader {
             break
           }
           at = this.#gather(chunk, at, end)
-          if (this.#state === PAYLOAD) return
+          if (this.#state === PAYLOAD) return at
           break
         default: {
           const skipped = Math.min(this.#left, end - at)
           at += skipped
           this.#left -= skipped
-          if (this.#left > 0) return
+          if (this.#left > 0) return at
           this.#state = HEAD
         }
       }
     }
+    return end
   }
 
   #fail(code: number, detail: string): void {
@@ -115,6 +153,7 @@ export class FrameReader {
     if (length > this.#maxFrame) {
       return this.#fail(ErrorCode.FRAME_SIZE_ERROR, `a frame of ${length} bytes is over SETTINGS_MAX_FRAME_SIZE`)
     }
+    this.#units -= unitsOf(type, length)
     this.#type = type
     this.#flags = flags
     this.#id = id

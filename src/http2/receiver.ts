@@ -10,6 +10,9 @@ import type { Http2Stream } from "./stream.ts"
 import type { Streams } from "./streams.ts"
 import { Gone } from "./streamStore.ts"
 
+/** Windows that are moved for one unit of a turn. */
+const STREAMS_A_UNIT = 8
+
 /** What the receiver needs of its connection. */
 export interface ReceiverHost {
   readonly role: "client" | "server"
@@ -77,10 +80,16 @@ export class Receiver implements FrameSink {
     if (this.#recvCredit > 0) this.#reopen()
   }
 
-  /** Reads `chunk` from `from` on. */
-  receive(chunk: Uint8Array, from: number): void {
-    this.#reader.read(chunk, from)
+  /** Reads `chunk` from `from` on, and answers where it has stopped: see {@link FrameReader.read}. */
+  receive(chunk: Uint8Array, from: number): number {
+    const at = this.#reader.read(chunk, from)
     this.#run.flush()
+    return at
+  }
+
+  /** A new turn of the event loop. */
+  turn(): void {
+    this.#reader.turn()
   }
 
   /** Hands up what was read. */
@@ -284,6 +293,8 @@ export class Receiver implements FrameSink {
     if (length % 6 !== 0) return this.#size("SETTINGS")
     if (--this.budget.settings < 0) return this.#exceeded("settings")
     this.#greeted = true
+    // They may move the window of each stream.
+    this.#reader.spend(this.#streams.store.size / STREAMS_A_UNIT)
     this.#host.onSettings(bytes, at, length)
   }
 

@@ -209,11 +209,11 @@ export class Streams implements StreamHost, SenderHost {
     }
   }
 
-  /** The connection is gone. A server's streams hear it a few at a time: a thousand at once are too long a turn. */
+  /** The connection is gone. Its streams hear it a few at a time: a thousand at once are too long a turn. */
   failAll(code: number): void {
     this.#goneCode = code
     for (const stream of this.#waiting.splice(0)) this.fail(stream, code, "refused", Gone.RESET_BY_US)
-    if (this.#failSome(this.role === "server" ? ENDS_A_TURN : Number.POSITIVE_INFINITY)) this.#transport.onArrivals()
+    if (this.#failSome(ENDS_A_TURN)) this.#transport.onArrivals()
   }
 
   /** Answers whether some are left. */

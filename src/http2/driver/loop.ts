@@ -25,7 +25,7 @@ export class Loop {
   readonly #turn = (): void => {
     const arrived = this.#arrived
     this.#arrived = []
-    for (const driver of arrived) if (driver.turn(REQUESTS_A_TURN)) this.arrivals(driver)
+    for (const driver of arrived) driver.turn(REQUESTS_A_TURN)
   }
 
   /** `now`: monotonic milliseconds. */
@@ -53,7 +53,7 @@ export class Loop {
     if (this.#dirty.push(driver) === 1) process.nextTick(this.#flush)
   }
 
-  /** The driver has requests to hand up: when all that has come in this turn was read. */
+  /** The driver has requests to hand up, or more to read: when all that has come in this turn was read. */
   arrivals(driver: SocketDriver): void {
     if (this.#arrived.push(driver) === 1) setImmediate(this.#turn)
   }

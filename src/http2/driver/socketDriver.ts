@@ -24,6 +24,8 @@ export class SocketDriver implements Transport {
   #dirty = false
   #endingAt = -1
   #paused = false
+  /** Its turn will come. */
+  #awaits = false
   #error: string | undefined
   readonly #written = (): void => this.#onWritten()
 
@@ -71,7 +73,7 @@ export class SocketDriver implements Transport {
 
   onArrivals(): void {
     this.arrivedAt = this.#loop.now()
-    this.#loop.arrivals(this)
+    this.#await()
   }
 
   onEnd(): void {
@@ -80,14 +82,13 @@ export class SocketDriver implements Transport {
     this.onOutput()
   }
 
-  /** Hands up requests; answers whether some are left. */
-  turn(limit: number): boolean {
-    const more = this.connection.turn(limit)
-    if (this.#paused && !more) {
-      this.#paused = false
-      this.socket.resume()
-    }
-    return more
+  /** Reads on, and hands up requests, at most `limit`. */
+  turn(limit: number): void {
+    this.#awaits = false
+    if (this.connection.turn(limit)) return this.#await()
+    if (!this.#paused) return
+    this.#paused = false
+    this.socket.resume()
   }
 
   tick(now: number): void {
@@ -104,6 +105,13 @@ export class SocketDriver implements Transport {
     if (this.#underWay.length > 0) return
     if (output.waiting > 0) this.#write()
     if (this.#endingAt >= 0 && output.waiting === 0 && !socket.writableEnded) socket.end()
+  }
+
+  /** A turn of its own, once. */
+  #await(): void {
+    if (this.#awaits) return
+    this.#awaits = true
+    this.#loop.arrivals(this)
   }
 
   #write(): void {
@@ -145,7 +153,7 @@ export class SocketDriver implements Transport {
 
   #read(chunk: Buffer): void {
     this.connection.receive(chunk)
-    if (this.connection.arrivals <= MAX_ARRIVALS || this.#paused) return
+    if ((this.connection.arrivals <= MAX_ARRIVALS && !this.connection.unread) || this.#paused) return
     this.#paused = true
     this.socket.pause()
   }

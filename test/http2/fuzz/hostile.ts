@@ -209,6 +209,7 @@ export const playHostile = (seed: number, steps = 300): void => {
     if (luck.is(0.05)) endpoint.connection.tick(step * 20)
     if (endpoint.connection.output.size > MAX_WAITING) throw new Error(`${endpoint.connection.output.size} octets wait`)
   }
+  endpoint.turn()
   hear()
   endpoint.connection.lost("over")
   judge(endpoint)

@@ -238,7 +238,7 @@ export const playPair = (seed: number, steps = 400): void => {
       default:
         if (luck.is(0.3)) luck.one([client, server]).connection.ping()
         else if (luck.is(0.03)) server.connection.drain()
-        else while (server.connection.turn(luck.one([1, 100])));
+        else while (luck.one([client, server]).connection.turn(luck.one([1, 100])));
     }
   }
 
@@ -254,6 +254,7 @@ export const playPair = (seed: number, steps = 400): void => {
     deliver(client, server, 100_000)
     deliver(server, client, 100_000)
     while (server.connection.turn(100));
+    while (client.connection.turn(100));
     for (const call of calls) {
       call.client.stream?.resume()
       call.server.stream?.resume()
