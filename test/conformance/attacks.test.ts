@@ -1,9 +1,10 @@
 import { describe, expect, it, onTestFinished } from "vitest"
+import { bomb, floods } from "../attacks/floods.ts"
 import { endOfStream, request, tokens } from "../support/protobuf.ts"
 import type { Sidecar } from "../support/sidecar.ts"
-import { dataFrame, headersFrame, RawClient, requestHeaders, wholeRequest } from "./raw/client.ts"
-import { ErrorCode, Flag, frame, FrameType, message, ping, rstStream, settings, windowUpdate } from "./raw/frames.ts"
-import * as Hpack from "./raw/hpack.ts"
+import { RawClient } from "./raw/client.ts"
+import { ErrorCode, Flag, message, rstStream, settings, windowUpdate } from "./raw/frames.ts"
+import { dataFrame, headersFrame, wholeRequest } from "./raw/requests.ts"
 import { OK, RESPONSE } from "./raw/worker.ts"
 import { useRawLab } from "./rawLab.ts"
 
@@ -11,81 +12,6 @@ const asked = request({ prompt: "asked", tenant: "t", playerId: "p" })
 
 /** What one attack may add to the daemon's memory; a flood of megabytes that was kept would show. */
 const MAX_GROWTH_BYTES = 64 << 20
-
-/** A burst of frames; `from`: the first stream identifier that it may use. Answers how many identifiers it took. */
-interface Attack {
-  readonly name: string
-  /** The label of `sidecar_http2_limits_total`. */
-  readonly limit: string
-  /** Sent once, before. */
-  readonly first?: Buffer
-  /** The next burst. */
-  readonly burst: (number: number) => Buffer
-}
-
-const many = (count: number, of: (i: number) => Uint8Array): Buffer =>
-  Buffer.concat(Array.from({ length: count }, (_, i) => of(i)))
-
-/** 100 streams a burst: their identifiers. */
-const id = (burst: number, i: number): number => 2 * (burst * 100 + i) + 1
-
-const attacks: ReadonlyArray<Attack> = [
-  {
-    name: "rapid reset (CVE-2023-44487)",
-    limit: "resets",
-    burst: (n) =>
-      many(100, (i) => Buffer.concat([wholeRequest(id(n, i), asked), rstStream(id(n, i), ErrorCode.CANCEL)]))
-  },
-  {
-    name: "streams that the sidecar is made to reset, by window updates of 0 (CVE-2025-8671)",
-    limit: "made_resets",
-    burst: (n) => many(100, (i) => Buffer.concat([headersFrame(id(n, i), requestHeaders()), windowUpdate(id(n, i), 0)]))
-  },
-  {
-    name: "streams that the sidecar is made to reset, by DATA after their end (CVE-2025-8671)",
-    limit: "made_resets",
-    burst: (n) => many(100, (i) => Buffer.concat([wholeRequest(id(n, i), asked), dataFrame(id(n, i), Buffer.of(0))]))
-  },
-  { name: "SETTINGS without end (CVE-2019-9515)", limit: "settings", burst: () => many(100, () => settings([4, 1])) },
-  {
-    name: "PING without end (CVE-2019-9512)",
-    limit: "pings",
-    burst: () => many(100, () => ping(false, Buffer.alloc(8)))
-  },
-  {
-    name: "empty DATA without end (CVE-2019-9518)",
-    limit: "empty_data",
-    first: headersFrame(1, requestHeaders()),
-    burst: () => many(100, () => dataFrame(1, Buffer.alloc(0)))
-  },
-  {
-    name: "PRIORITY without end (CVE-2019-9513)",
-    limit: "ignored_frames",
-    burst: () => many(100, () => frame(FrameType.PRIORITY, 0, 1, Buffer.alloc(5)))
-  },
-  {
-    name: "frames of unknown types without end",
-    limit: "ignored_frames",
-    burst: () => many(100, () => frame(0x55, 0, 0, Buffer.alloc(10)))
-  },
-  {
-    name: "window updates without end",
-    limit: "window_updates",
-    burst: () => many(10_000, () => windowUpdate(0, 1))
-  },
-  {
-    name: "CONTINUATION without end, empty (CVE-2024-27316)",
-    limit: "header_block",
-    first: frame(FrameType.HEADERS, 0, 1, Hpack.encode(requestHeaders())),
-    burst: () => many(100, () => frame(FrameType.CONTINUATION, 0, 1, Buffer.alloc(0)))
-  },
-  {
-    name: "CONTINUATION without end, full (CVE-2024-27316)",
-    limit: "header_block",
-    first: frame(FrameType.HEADERS, 0, 1, Hpack.encode(requestHeaders())),
-    burst: (n) => frame(FrameType.CONTINUATION, 0, 1, Hpack.encode([[`x-${n}`, "y".repeat(16_000)]]))
-  }
-]
 
 describe("an attacker on a connection of its own", () => {
   const lab = useRawLab()
@@ -123,7 +49,7 @@ describe("an attacker on a connection of its own", () => {
   const limits = async (sidecar: Sidecar, limit: string): Promise<number> =>
     (await sidecar.metrics()).find(`sidecar_http2_limits_total{limit="${limit}"}`) ?? 0
 
-  it.each(attacks)("by $name is cut off and named, and harms nobody", async ({ burst, first, limit }) => {
+  it.each(floods)("by $name is cut off and named, and harms nobody", async ({ burst, first, limit }) => {
     const { sidecar } = lab().lab
     const { next, unharmed } = await neighbour()
     const before = await limits(sidecar, limit)
@@ -154,12 +80,8 @@ describe("an attacker on a connection of its own", () => {
     const { unharmed } = await neighbour()
     const memory = sidecar.residentBytes()
     const attacker = await connect()
-    // An entry of 4000 octets in the table, and 16,000 references to it: 64 MB a block, were it unpacked.
-    const entry = Buffer.concat([Buffer.from([0x40, 1, 0x78, 0x7f, 0xa1, 0x1e]), Buffer.alloc(4000, "y")])
-    const references = Buffer.alloc(12_000, 0xbe)
     for (let i = 0; i < 20; i++) {
-      const block = Buffer.concat([Hpack.encode(requestHeaders()), ...(i === 0 ? [entry] : []), references])
-      await attacker.send(frame(FrameType.HEADERS, Flag.END_HEADERS | Flag.END_STREAM, 2 * i + 1, block))
+      await attacker.send(bomb(i))
       await attacker.stream(2 * i + 1).over
       expect(attacker.stream(2 * i + 1).trailer("grpc-status")).toBe("8")
       expect(attacker.stream(2 * i + 1).trailer("cy-reason")).toBe("metadata_too_large")

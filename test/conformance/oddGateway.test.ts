@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
 import { request } from "../support/protobuf.ts"
-import { dataFrame, headersFrame, PREDICT, RawClient, requestHeaders, wholeRequest } from "./raw/client.ts"
+import { RawClient } from "./raw/client.ts"
 import type { RawStream } from "./raw/connection.ts"
 import {
   ErrorCode,
@@ -16,6 +16,7 @@ import {
   windowUpdate
 } from "./raw/frames.ts"
 import * as Hpack from "./raw/hpack.ts"
+import { dataFrame, headersFrame, PREDICT, requestHeaders, wholeRequest } from "./raw/requests.ts"
 import { OK, RESPONSE, wholeAnswer } from "./raw/worker.ts"
 import { ANSWER, useRawLab } from "./rawLab.ts"
 

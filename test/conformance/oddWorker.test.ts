@@ -3,7 +3,7 @@ import { gunzipSync, gzipSync } from "node:zlib"
 import { describe, expect, it } from "vitest"
 import { collect } from "../support/gateway.ts"
 import { endOfStream, request, tokens } from "../support/protobuf.ts"
-import { dataFrame, headersFrame, PREDICT, RawClient, requestHeaders } from "./raw/client.ts"
+import { RawClient } from "./raw/client.ts"
 import { type Fields, type RawStream, valueOf } from "./raw/connection.ts"
 import {
   ErrorCode,
@@ -19,6 +19,7 @@ import {
   windowUpdate
 } from "./raw/frames.ts"
 import * as Hpack from "./raw/hpack.ts"
+import { dataFrame, headersFrame, PREDICT, requestHeaders } from "./raw/requests.ts"
 import { OK, RESPONSE, wholeAnswer } from "./raw/worker.ts"
 import { ANSWER, useRawLab } from "./rawLab.ts"
 

@@ -1,33 +1,9 @@
 import * as net from "node:net"
 import { onTestFinished } from "vitest"
 import { RawConnection, type RawOptions, type RawStream } from "./connection.ts"
-import { Flag, frame, FrameType, message, PREFACE, settings } from "./frames.ts"
-import * as Hpack from "./hpack.ts"
-
-export const PREDICT = "/cy.llm.AiInference/StreamPredict"
-
-/** The request headers that gRPC asks for, and others. */
-export const requestHeaders = (path = PREDICT, ...more: Hpack.HeaderList): Hpack.HeaderList => [
-  [":method", "POST"],
-  [":scheme", "http"],
-  [":path", path],
-  [":authority", "sidecar"],
-  ["te", "trailers"],
-  ["content-type", "application/grpc"],
-  ...more
-]
-
-/** A HEADERS frame with a whole block. */
-export const headersFrame = (id: number, headers: Hpack.HeaderList, flags = 0): Buffer =>
-  frame(FrameType.HEADERS, Flag.END_HEADERS | flags, id, Hpack.encode(headers))
-
-/** A DATA frame. */
-export const dataFrame = (id: number, payload: Uint8Array, end = false): Buffer =>
-  frame(FrameType.DATA, end ? Flag.END_STREAM : 0, id, payload)
-
-/** A whole unary-looking request: headers, one message, half-close. */
-export const wholeRequest = (id: number, request: Uint8Array, ...more: Hpack.HeaderList): Buffer =>
-  Buffer.concat([headersFrame(id, requestHeaders(PREDICT, ...more)), dataFrame(id, message(request), true)])
+import { PREFACE, settings } from "./frames.ts"
+import type { HeaderList } from "./hpack.ts"
+import { wholeRequest } from "./requests.ts"
 
 export interface RawClientOptions extends RawOptions {
   readonly settings?: ReadonlyArray<readonly [id: number, value: number]> | undefined
@@ -60,7 +36,7 @@ export class RawClient {
   }
 
   /** Sends a whole request and gives the record of its answer. */
-  async request(id: number, request: Uint8Array, ...more: Hpack.HeaderList): Promise<RawStream> {
+  async request(id: number, request: Uint8Array, ...more: HeaderList): Promise<RawStream> {
     await this.send(wholeRequest(id, request, ...more))
     return this.stream(id)
   }

@@ -1,10 +1,10 @@
 import * as net from "node:net"
 import { Inbox, Recorder } from "../../support/events.ts"
 import { health } from "../../support/protobuf.ts"
-import { dataFrame, headersFrame } from "./client.ts"
 import { RawConnection, type RawOptions, type RawStream, valueOf } from "./connection.ts"
 import { Flag, message, settings } from "./frames.ts"
 import type { HeaderList } from "./hpack.ts"
+import { dataFrame, headersFrame } from "./requests.ts"
 
 export const RESPONSE: HeaderList = [[":status", "200"], ["content-type", "application/grpc"]]
 export const OK: HeaderList = [["grpc-status", "0"]]
@@ -23,16 +23,20 @@ export const wholeAnswer = (
 
 export interface RawWorkerOptions extends RawOptions {
   readonly settings?: ReadonlyArray<readonly [id: number, value: number]> | undefined
+  /** Sees each call first; `true`: it is dealt with, and nobody may take it. */
+  readonly onCall?: ((stream: RawStream) => boolean) | undefined
 }
 
 /** A worker on a Unix socket that answers exactly what the test writes; Health it answers by itself. */
 export class RawWorker {
   readonly #server: net.Server
   readonly #calls = new Inbox<RawStream>()
+  readonly #onCall: (stream: RawStream) => boolean
   readonly connections = new Recorder<RawConnection>()
 
-  private constructor(server: net.Server) {
+  private constructor(server: net.Server, onCall: (stream: RawStream) => boolean) {
     this.#server = server
+    this.#onCall = onCall
   }
 
   static start(path: string, options: RawWorkerOptions = {}): Promise<RawWorker> {
@@ -42,7 +46,7 @@ export class RawWorker {
         void connection.send(settings(...(options.settings ?? [])))
         worker.connections.push(connection)
       })
-      const worker = new RawWorker(server)
+      const worker = new RawWorker(server, options.onCall ?? (() => false))
       server.once("error", reject)
       server.listen(path, () => resolve(worker))
     })
@@ -67,7 +71,10 @@ export class RawWorker {
 
   #take(stream: RawStream): void {
     const path = valueOf(stream.blocks.all[0] ?? [], ":path")
-    if (path !== "/cy.llm.AiInference/Health") return this.#calls.offer(stream)
+    if (path !== "/cy.llm.AiInference/Health") {
+      if (!this.#onCall(stream)) this.#calls.offer(stream)
+      return
+    }
     void stream.connection.send(wholeAnswer(stream.id, [health(true)]))
   }
 }
