@@ -1,32 +1,24 @@
-import { Clock, Effect, Exit, Fiber, Latch, Layer, Random, Scope, Stream } from "effect"
+import { Clock, Effect, Latch, Layer, Random, Scope, Stream } from "effect"
 import * as Saying from "../internal/connection/connectionLog.ts"
 import { remedyFor } from "../internal/connection/connectionRemedy.ts"
 import { Evidence } from "../internal/connection/evidence.ts"
-import * as LinkAges from "../internal/connection/linkAges.ts"
-import * as Backoff from "../internal/connection/reconnectBackoff.ts"
+import { answerOf, noAnswer } from "../internal/connection/healthAnswer.ts"
+import * as Pace from "../internal/connection/pace.ts"
+import * as RetiredLinks from "../internal/connection/retiredLinks.ts"
 import { retryAfter } from "../internal/connection/retryHint.ts"
 import * as StatusCell from "../internal/connection/statusCell.ts"
-import { reasonOf } from "../internal/connection/statusWords.ts"
-import { reloadOf } from "../internal/connection/workerRpc.ts"
+import * as Supervision from "../internal/connection/supervision.ts"
 import * as Session from "../internal/connection/workerSession.ts"
+import { monotonicMillis } from "../internal/monotonic.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { LinkError, WorkerChannel } from "../services/WorkerChannel.ts"
 import { type DownReason, WorkerConnection, type WorkerHealth } from "../services/WorkerConnection.ts"
 import { WorkerMetrics } from "../services/WorkerMetrics.ts"
 
-/** Waits after the socket file appeared, in milliseconds: a server binds before it listens. */
-const EAGER_MILLIS: ReadonlyArray<number> = [20, 50, 100, 200, 400]
-/** A wait shorter than this many milliseconds is over: no timer is finer, and fractions must not make a loop spin. */
-const MIN_WAIT_MILLIS = 1
-/** A link that was renewed when younger than this is not followed by the next one at once: no worker can make us spin. */
-const YOUNG_MILLIS = 100
-/** How often a retired link is asked whether its last call has ended, in milliseconds. */
-const RETIRED_CHECK_MILLIS = 1000
-
-/** How a link ended. `upMillis`: since it was proved; `undefined`: it never was. `politely`: by GOAWAY NO_ERROR. */
-interface Loss {
-  readonly upMillis: number | undefined
-  readonly politely: boolean
+/** What is remembered of the worker, whichever link it came by. */
+interface Recollection {
+  lastHealth: WorkerHealth | undefined
+  saidSaturated: boolean
 }
 
 const make = Effect.gen(function*() {
@@ -37,32 +29,26 @@ const make = Effect.gen(function*() {
   const random = yield* Random.Random
   const scope = yield* Effect.scope
   const fork = Effect.runForkWith(yield* Effect.context<never>())
-  const track = Fiber.runIn(scope)
   const { health } = settings
   const wall = () => clock.currentTimeMillisUnsafe()
-  const monotonic = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-  /** A link that was up for less than this has not earned a fresh backoff: a flapping worker must not loop hot. */
+  const monotonic = monotonicMillis(clock)
   const stableMillis = Math.max(health.check_interval_secs, health.reconnect_delay_secs) * 1000
 
-  /** The link that serves new streams once it is proved. */
-  let primary: Session.WorkerSession | undefined
-  /** The primary link was lost and the next dial is not planned yet. */
-  let loss: Loss | undefined
-  const ages = LinkAges.make()
-  /** The last loss was the GOAWAY of a link that had not been proved, and was answered by an immediate dial. */
-  let toldToGo = false
-  /** Monotonic time of the next dial; infinite: none is wanted. */
-  let due = Number.POSITIVE_INFINITY
-  let dialling: Fiber.Fiber<Session.WorkerSession, LinkError> | undefined
-  let attempt = 0
-  let eager: ReadonlyArray<number> = []
-  let addressGone = false
-  let everConnected = false
-  let saidSaturated = false
-  let lastHealth: WorkerHealth | undefined
-  /** Wakes {@link supervise} to look at `loss` and `due`. */
-  const wake = Latch.makeUnsafe(false)
-  const backoff = yield* Backoff.make(health)
+  const recollection: Recollection = { lastHealth: undefined, saidSaturated: false }
+  let now: Supervision.Supervision<Session.WorkerSession> = Supervision.initial
+  const moved = Latch.makeUnsafe(false)
+
+  /** The one writer of what is known. Who waits for it goes on after this turn. */
+  const move = (next: typeof now): void => {
+    if (next === now) return
+    now = next
+    fork(moved.release)
+  }
+  const until = (reached: () => boolean): Effect.Effect<void> =>
+    Effect.suspend(() => reached() ? Effect.void : Effect.andThen(moved.await, until(reached)))
+
+  const current = () => Supervision.sessionOf(now)
+  const retired = yield* RetiredLinks.make(() => settings.server.first_token_timeout_secs * 1000)
   const status = yield* StatusCell.make({
     remedyOf: remedyFor(settings, channel.address),
     get maxReloadMillis() {
@@ -71,84 +57,44 @@ const make = Effect.gen(function*() {
     get maxRestartMillis() {
       return Math.max(settings.reload.hold_timeout_secs, settings.reload.hold_on_disconnect_secs) * 1000
     },
-    onExpectedBack: () => primary?.nudge("now"),
+    onExpectedBack: () => current()?.nudge("now"),
     onChange: metrics.workerState
   })
 
-  const dialNow = (): void => {
-    if (dialling !== undefined) return
-    due = 0
-    loss = undefined
-    wake.openUnsafe()
-  }
-
-  /** Closes a link: its running calls end. */
-  const drop = (session: Session.WorkerSession): void => {
-    session.closed = true
-    ages.closed(session.link)
-    track(fork(Scope.close(session.scope, Exit.void), { uninterruptible: true }))
-  }
-
-  /** Lets the running calls of a link finish, then closes it. Each call has time limits of its own, so this ends. */
-  const retire = (session: Session.WorkerSession): void => {
-    session.closed = true
-    ages.retired(session.link)
-    const isIdle = Effect.map(Effect.sleep(RETIRED_CHECK_MILLIS), () => session.link.openCalls() === 0)
-    track(fork(
-      Effect.repeat(isIdle, { until: (idle) => idle }).pipe(
-        Effect.timeoutOption(settings.server.first_token_timeout_secs * 1000),
-        Effect.andThen(Effect.sync(() => drop(session)))
-      )
-    ))
-  }
-
+  /** Told in the turn in which it is seen: from then on new streams find no link. */
   const lose = (session: Session.WorkerSession, reason: DownReason, detail: string): void => {
-    if (session !== primary) return
-    primary = undefined
-    const upMillis = session.connectedAt === undefined ? undefined : monotonic() - session.connectedAt
+    const { link } = now
+    if (!("session" in link) || link.session !== session) return
     const politely = reason === "GoingAway"
-    loss = { upMillis, politely }
+    move(Supervision.lost(now, { at: monotonic(), politely, stableMillis }))
     if (!politely) metrics.workerConnectionError(reason)
     const news = { at: wall(), reason, detail }
-    status.apply(politely && upMillis !== undefined ? Evidence.Parted(news) : Evidence.Lost(news))
-    if (politely) retire(session)
-    else drop(session)
-    wake.openUnsafe()
-  }
-
-  const onAnswer = (session: Session.WorkerSession, answer: WorkerHealth): void => {
-    lastHealth = answer
-    metrics.workerHealth(answer.metrics)
-    const reload = reloadOf(answer)
-    status.apply(Evidence.Answered({
-      at: wall(),
-      healthy: answer.healthy,
-      reloading: reload !== undefined,
-      etaMillis: reload?.etaMillis,
-      detail: "the worker says healthy = false"
-    }))
-    onProof(session)
+    status.apply(politely && link._tag === "Connected" ? Evidence.Parted(news) : Evidence.Lost(news))
+    if (politely) retired.retire(session, link.age)
+    else retired.close(session)
   }
 
   /** To be called when the status has seen what speaks for the session. */
-  const onProof = (session: Session.WorkerSession): void => {
-    if (status.current()._tag !== "Connected" || session.connectedAt !== undefined) return
-    session.connectedAt = monotonic()
-    if (everConnected) metrics.workerReconnected()
-    everConnected = true
+  const prove = (): void => {
+    if (status.current()._tag !== "Connected" || now.link._tag !== "Pending") return
+    if (now.proved) metrics.workerReconnected()
+    move(Supervision.proved(now, monotonic()))
   }
 
   const onVerdict = (session: Session.WorkerSession, verdict: Session.Verdict): void => {
-    if (session !== primary) return
+    if (session !== current()) return
     switch (verdict._tag) {
       case "Answer":
-        return onAnswer(session, verdict.health)
+        recollection.lastHealth = verdict.health
+        metrics.workerHealth(verdict.health.metrics)
+        status.apply(Session.answered(verdict.health, wall()))
+        return prove()
       case "Saturated":
         metrics.workerSaturated()
-        if (!saidSaturated) fork(Effect.logWarning(Saying.saturated(verdict.openCalls)))
-        saidSaturated = true
+        if (!recollection.saidSaturated) fork(Effect.logWarning(Saying.saturated(verdict.openCalls)))
+        recollection.saidSaturated = true
         status.apply(Evidence.Saturated({ at: wall() }))
-        return onProof(session)
+        return prove()
       case "Failed":
         fork(Effect.logDebug(`worker probe failed: ${verdict.detail}`))
         return status.apply(Evidence.Unproven({ at: wall(), reason: verdict.reason, detail: verdict.detail }))
@@ -159,163 +105,128 @@ const make = Effect.gen(function*() {
     }
   }
 
-  /** One dial into a scope of its own, limited by `[health] check_timeout_secs`. */
-  const openInto = Effect.fnUntraced(function*(own: Scope.Closeable) {
-    const seconds = health.check_timeout_secs
-    const link = yield* channel.dial.pipe(
-      Scope.provide(own),
-      Effect.timeoutOrElse({
-        duration: seconds * 1000,
-        orElse: () =>
-          Effect.fail(new LinkError({ fault: "DialTimeout", detail: `accepted, and then silent for ${seconds}s` }))
-      }),
-      Effect.catchDefect((defect) => Effect.fail(new LinkError({ fault: "LinkBroken", detail: String(defect) })))
-    )
-    ages.dialled(link)
-    const session = yield* Session.make(link, own, {
-      openCalls: () => ages.callsBeside(link),
-      intervalMillis: health.check_interval_secs * 1000,
-      timeoutMillis: seconds * 1000,
-      failureThreshold: health.failure_threshold,
-      onVerdict
-    })
-    yield* link.gone.pipe(
-      Effect.map((error) => {
-        session.gone = error
-        if (!session.closed) lose(session, error.fault, error.detail)
-      }),
-      Effect.forkIn(own, { startImmediately: true })
-    )
-    return session
-  })
-
-  const open = Effect.flatMap(
-    Scope.fork(scope),
-    (own) => Effect.onError(openInto(own), (cause) => Scope.close(own, Exit.failCause(cause)))
-  )
-
   /** From now on new streams go to this link. */
-  const adopt = (session: Session.WorkerSession): void => {
-    const old = primary
-    primary = session
-    loss = undefined
-    eager = []
-    if (old !== undefined) retire(old)
+  const adopt = (session: Session.WorkerSession, age: number): void => {
+    const { link } = now
+    move(Supervision.adopted(now, session, age))
+    if ("session" in link) retired.retire(link.session, link.age)
     status.apply(Evidence.Replaced())
     if (session.gone !== undefined) return lose(session, session.gone.fault, session.gone.detail)
     fork(Effect.forkIn(session.poll, session.scope, { startImmediately: true }))
   }
 
+  const pace = yield* Pace.make(health, ({ attempt, before, delayMillis, phase }) =>
+    Effect.suspend(() => {
+      if (now.link._tag !== "Disconnected") return Effect.void
+      // While a server that has just bound its socket begins to listen, a refusal is no news.
+      const isNews = phase !== "eager" || status.current()._tag !== "Disconnected"
+      if (before instanceof LinkError && isNews) {
+        status.apply(Evidence.Lost({ at: wall(), reason: before.fault, detail: before.detail }))
+      }
+      status.apply(Evidence.Planned({ attempt, retryAt: wall() + delayMillis, delayMillis }))
+      return phase === "exhausted"
+        ? Effect.logWarning(Saying.exhausted(health.max_reconnect_attempts, health.check_interval_secs))
+        : Effect.void
+    }))
+
   /** The replacement of a live link must prove itself first; without a live link there is nothing to lose. */
-  const mayTakeOver = Effect.fnUntraced(function*(session: Session.WorkerSession) {
-    if (primary === undefined) return true
-    const verdict = yield* session.probe(true)
-    const ready = verdict._tag === "Answer" && verdict.health.healthy && reloadOf(verdict.health) === undefined
-    return ready || primary === undefined
+  const mayServe = Effect.fnUntraced(function*(session: Session.WorkerSession) {
+    if (now.link._tag === "Disconnected") return true
+    return current() !== undefined && Session.isReady(yield* session.probe(true))
   })
 
-  const planNext = Effect.gen(function*() {
-    const soon = eager[0]
-    eager = eager.slice(1)
-    if (soon === undefined) attempt++
-    const delay = soon ?? (yield* backoff.next)
-    due = Math.min(due, monotonic() + delay)
-    status.apply(Evidence.Planned({ attempt, retryAt: wall() + delay, delayMillis: delay }))
-    if (soon === undefined && attempt === health.max_reconnect_attempts && primary === undefined) {
-      yield* Effect.logWarning(Saying.exhausted(attempt, health.check_interval_secs))
+  /** One dial into a scope of its own, pointless once another worker has taken the address. Answers why it does not serve. */
+  const attempt: Effect.Effect<Pace.Before | undefined> = Effect.suspend(() => {
+    const { age } = now.address
+    let serves = false
+    const opening = (own: Scope.Closeable) =>
+      Effect.gen(function*() {
+        yield* Effect.logDebug(`dialling the worker at ${channel.address}`)
+        const session = yield* Session.dial(channel.dial, own, {
+          callsBeside: () => retired.callsAt(age),
+          intervalMillis: health.check_interval_secs * 1000,
+          timeoutMillis: health.check_timeout_secs * 1000,
+          failureThreshold: health.failure_threshold,
+          onVerdict,
+          onGone: (session, { detail, fault }) => lose(session, fault, detail)
+        })
+        if (!(yield* mayServe(session))) return "unready" as const
+        adopt(session, age)
+        serves = true
+        return undefined
+      })
+    const overtaken = Effect.as(until(() => Supervision.isOvertaken(now, age)), "unready" as const)
+    return Effect.flatMap(Scope.fork(scope), (own) =>
+      Effect.raceFirst(opening(own), overtaken).pipe(
+        Effect.catch((error) => {
+          metrics.workerConnectionError(error.fault)
+          return Effect.as(Effect.logDebug(`could not reach the worker (${error.fault}): ${error.detail}`), error)
+        }),
+        Effect.onExit((exit) => serves ? Effect.void : Scope.close(own, exit))
+      ))
+  })
+
+  /** Waits as the end before demands, unless there is news of the address or somebody asks for a link. */
+  const rest = (redial: Supervision.Redial, before: Pace.Before) =>
+    Effect.suspend(() => {
+      const { link } = now
+      const called = () => now.address.news || (now.link._tag === "Disconnected" && now.link !== link)
+      if (called()) return Effect.void
+      if (redial._tag === "Paced") return Effect.raceFirst(pace.pause(before), until(called))
+      return redial.afterMillis === 0
+        ? Effect.void
+        : Effect.raceFirst(Effect.sleep(redial.afterMillis), until(called))
+    })
+
+  /** Dials until a link is up that may serve. */
+  const dial = Effect.gen(function*() {
+    if (now.link._tag === "Disconnected") {
+      const { redial } = now.link
+      if (redial._tag === "Soon" && redial.anew) yield* pace.begin("calm")
+      yield* rest(redial, "lost")
     }
-  })
-
-  const planAfterLoss = Effect.suspend(() => {
-    const { politely, upMillis } = loss ?? { politely: false, upMillis: undefined }
-    loss = undefined
-    // A worker that ends a proved link politely is there and wants a new one, however young the old one was. One that
-    // is never proved does not get the next one at once for every GOAWAY in a row.
-    const renewal = politely && upMillis !== undefined
-    const stable = upMillis !== undefined && upMillis >= stableMillis
-    const atOnce = stable || renewal || (politely && !toldToGo)
-    toldToGo = politely && !renewal
-    if (!atOnce) return planNext
-    due = renewal && upMillis < YOUNG_MILLIS ? monotonic() + YOUNG_MILLIS : 0
-    if (!stable && !renewal) return Effect.void
-    attempt = 0
-    return backoff.reset
-  })
-
-  const dialOnce = Effect.gen(function*() {
-    due = Number.POSITIVE_INFINITY
-    loss = undefined
-    yield* Effect.logDebug(`dialling the worker at ${channel.address}`)
-    dialling = yield* Effect.forkChild(open, { startImmediately: true })
-    const dialled = yield* Fiber.await(dialling)
-    dialling = undefined
-    if (Exit.isSuccess(dialled)) {
-      if (yield* mayTakeOver(dialled.value)) return adopt(dialled.value)
-      drop(dialled.value)
-      return yield* planNext
-    }
-    // Interrupted because the address has changed: `due` says now.
-    if (Exit.hasInterrupts(dialled)) return
-    const error = yield* Effect.flip(dialled)
-    yield* Effect.logDebug(`could not reach the worker (${error.fault}): ${error.detail}`)
-    metrics.workerConnectionError(error.fault)
-    // While a server that has just bound its socket begins to listen, a refusal is no news.
-    const isNews = eager.length === 0 || status.current()._tag !== "Disconnected"
-    if (primary === undefined && isNews) {
-      status.apply(Evidence.Lost({ at: wall(), reason: error.fault, detail: error.detail }))
-    }
-    yield* planNext
-  })
-
-  const supervise = Effect.gen(function*() {
-    yield* Effect.logInfo(`connecting to worker at ${channel.address}`)
-    yield* dialOnce
-    if (primary !== undefined) yield* primary.probe(false)
-    yield* Effect.logInfo(`health check started (every ${health.check_interval_secs}s)`)
     while (true) {
-      wake.closeUnsafe()
-      if (loss !== undefined) yield* planAfterLoss
-      const wait = due - monotonic()
-      if (wait < MIN_WAIT_MILLIS) yield* dialOnce
-      else yield* Number.isFinite(wait) ? Effect.timeoutOption(wake.await, wait) : wake.await
+      if (now.address.news) yield* pace.begin("eager")
+      move(Supervision.dialling(now))
+      const before = yield* attempt
+      if (before === undefined) return
+      yield* rest(Supervision.Redial.Paced(), before)
     }
   })
 
-  const onAddressChange = (change: "appeared" | "replaced" | "vanished"): void => {
-    if (change !== "appeared") ages.turn()
-    if (change === "vanished") {
-      addressGone = true
-      return
-    }
-    const isOther = change === "replaced" || addressGone
-    addressGone = false
-    if (primary !== undefined && !isOther) return
-    eager = EAGER_MILLIS
-    if (dialling === undefined) return dialNow()
-    if (!isOther) return
-    due = 0
-    dialling.interruptUnsafe()
-  }
+  /** Another worker has taken the address: it is dialled while the old one serves. */
+  const superseded = Effect.andThen(until(() => Supervision.isOutdated(now)), dial)
 
-  /** Our word when the worker gives none. */
-  const noAnswer = (reason: string): WorkerHealth => ({ healthy: false, metrics: { reason } })
-
-  const whyDown = (): string => reasonOf(status.current()) ?? "Connecting"
+  /** Until there is no link any more. */
+  const serve = Effect.raceFirst(until(() => now.link._tag === "Disconnected"), Effect.forever(superseded))
 
   yield* Effect.forkScoped(
     Stream.runForEach(
       channel.addressChanges,
       (change) =>
-        Effect.andThen(Effect.logDebug(`the worker's address ${change}`), Effect.sync(() => onAddressChange(change)))
+        Effect.andThen(
+          Effect.logDebug(`the worker's address ${change}`),
+          Effect.sync(() => move(Supervision.heard(now, change)))
+        )
     ),
     { startImmediately: true }
   )
-  yield* Effect.forkScoped(supervise, { startImmediately: true })
+  yield* Effect.forkScoped(
+    status.changes.pipe(
+      Stream.filter((state) => state._tag !== "Connecting"),
+      Stream.runHead,
+      Effect.andThen(Effect.logInfo(`health check started (every ${health.check_interval_secs}s)`))
+    ),
+    { startImmediately: true }
+  )
+  yield* Effect.logInfo(`connecting to worker at ${channel.address}`)
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(dial, serve)), { startImmediately: true })
   // Added last, so it runs first: what breaks from here on is our own doing.
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
-      if (primary !== undefined) primary.closed = true
-      primary = undefined
+      const session = current()
+      if (session !== undefined) session.closed = true
+      move(Supervision.stopped(now))
       status.apply(Evidence.Stopped({ at: wall() }))
     })
   )
@@ -325,7 +236,7 @@ const make = Effect.gen(function*() {
     changes: status.changes,
     link: () => {
       const state = status.current()
-      return state._tag === "Connected" && state.renewing !== true ? primary?.link : undefined
+      return state._tag === "Connected" && state.renewing !== true ? current()?.link : undefined
     },
     awaitConnected: status.changes.pipe(
       Stream.filter((state) => state._tag === "Connected"),
@@ -335,29 +246,20 @@ const make = Effect.gen(function*() {
     onChange: status.subscribe,
     health: Effect.suspend(() => {
       const state = status.current()
+      const { lastHealth } = recollection
       if (state._tag === "Connected" && state.renewing === true && lastHealth !== undefined) {
         return Effect.succeed(lastHealth)
       }
-      if (primary === undefined) return Effect.succeed(noAnswer(whyDown()))
-      return Effect.map(primary.probe(false), (verdict) => {
-        switch (verdict._tag) {
-          case "Answer":
-            return verdict.health
-          case "Closed":
-            return noAnswer(whyDown())
-          case "Saturated":
-            // It lives; what it said last is the best that is known of it.
-            return { healthy: true, metrics: { ...lastHealth?.metrics, reason: "Saturated" } }
-          default:
-            return noAnswer(verdict.reason)
-        }
-      })
+      const session = current()
+      return session === undefined
+        ? Effect.succeed(noAnswer(state))
+        : Effect.map(session.probe(false), (verdict) => answerOf(verdict, status.current(), recollection.lastHealth))
     }),
-    lastHealth: () => lastHealth,
+    lastHealth: () => recollection.lastHealth,
     retryAfterMillis: () =>
       retryAfter(status.current(), {
         dueInMillis: status.dueInMillis(),
-        polled: primary !== undefined,
+        polled: current() !== undefined,
         chance: random.nextDoubleUnsafe(),
         settings
       }),
@@ -370,17 +272,17 @@ const make = Effect.gen(function*() {
       }),
     announceReady: Effect.sync(() => {
       status.apply(Evidence.ReadyAnnounced())
-      if (primary === undefined) dialNow()
-      else primary.nudge("now")
+      const session = current()
+      if (session === undefined) move(Supervision.asked(now))
+      else session.nudge("now")
     }),
     reconnect: Effect.sync(() => {
-      const session = primary
-      primary = undefined
+      const session = current()
+      move(Supervision.asked(now))
       status.apply(Evidence.Redial({ at: wall() }))
-      if (session !== undefined) drop(session)
-      dialNow()
+      if (session !== undefined) retired.close(session)
     }),
-    suspect: () => primary?.nudge("soon")
+    suspect: () => current()?.nudge("soon")
   })
 })
 

@@ -132,8 +132,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "dials a flapping worker without a pause",
     edits: [{
-      file: "src/layers/SupervisedConnection.ts",
-      find: "upMillis !== undefined && upMillis >= stableMillis",
+      file: "src/internal/connection/supervision.ts",
+      find: "upMillis >= stableMillis",
       replace: "stableMillis > 0"
     }],
     found: ["the worker is dialled again after a wait, unless it said GOAWAY or its address has changed"]
@@ -199,7 +199,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "takes the wish for a new connection for the loss of the worker",
     edits: [{
       file: "src/layers/SupervisedConnection.ts",
-      find: "politely && upMillis !== undefined ? Evidence.Parted(news) : Evidence.Lost(news)",
+      find: "politely && link._tag === \"Connected\" ? Evidence.Parted(news) : Evidence.Lost(news)",
       replace: "Evidence.Lost(news)"
     }],
     found: [FAREWELL]

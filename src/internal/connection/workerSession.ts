@@ -1,6 +1,8 @@
-import { Clock, Data, Deferred, Effect, Exit, Latch, type Scope } from "effect"
-import type { LinkError, WorkerLink } from "../../services/WorkerChannel.ts"
+import { Clock, Data, Deferred, Effect, Exit, Latch, Scope } from "effect"
+import { LinkError, type WorkerLink } from "../../services/WorkerChannel.ts"
 import type { WorkerHealth } from "../../services/WorkerConnection.ts"
+import { monotonicMillis } from "../monotonic.ts"
+import { Evidence } from "./evidence.ts"
 import * as Rpc from "./workerRpc.ts"
 
 /** What a probe tells about a link. */
@@ -16,15 +18,34 @@ export type Verdict = Data.TaggedEnum<{
 }>
 export const Verdict = Data.taggedEnum<Verdict>()
 
+/** Whether a worker may take over from one that serves. */
+export const isReady = (verdict: Verdict): boolean =>
+  verdict._tag === "Answer" && verdict.health.healthy && Rpc.reloadOf(verdict.health) === undefined
+
+/** What an answer says of the worker. */
+export const answered = (health: WorkerHealth, at: number): Evidence => {
+  const reload = Rpc.reloadOf(health)
+  return Evidence.Answered({
+    at,
+    healthy: health.healthy,
+    reloading: reload !== undefined,
+    etaMillis: reload?.etaMillis,
+    detail: "the worker says healthy = false"
+  })
+}
+
 /** Times in milliseconds. */
 export interface SessionOptions {
   readonly intervalMillis: number
+  /** For a dial, too. */
   readonly timeoutMillis: number
   readonly failureThreshold: number
-  /** Calls that the worker has open now, on older links to it, too. */
-  readonly openCalls: () => number
+  /** Calls that the worker has open on older links to it. */
+  readonly callsBeside: () => number
   /** Told synchronously, once per probe. */
   readonly onVerdict: (session: WorkerSession, verdict: Verdict) => void
+  /** Told in the turn in which the link takes no new calls any more, unless the session was closed before. */
+  readonly onGone: (session: WorkerSession, error: LinkError) => void
 }
 
 /** One link from dial to end, and the probing of it. */
@@ -35,8 +56,6 @@ export interface WorkerSession {
   gone: LinkError | undefined
   /** Deliberately closed or retired: what its link says from now on is no news. */
   closed: boolean
-  /** Monotonic milliseconds of its first proof. */
-  connectedAt: number | undefined
   /**
    * A Health call, one in flight at most, shared by all who ask at once. `counts`: whether its failure counts towards
    * `failure_threshold`; a probe that somebody else asked for must not end the link.
@@ -59,10 +78,35 @@ const NUDGE_PAUSE_MILLIS = 1000
  */
 const TOLD_LIMIT_FACTOR = 2
 
-/** A session over a link that was dialled into `scope`. */
-export const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.Closeable, options: SessionOptions) {
-  const clock = yield* Clock.Clock
-  const monotonic = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+/** Dials a link into `scope` and watches it from then on. */
+export const dial = Effect.fnUntraced(function*(
+  opening: Effect.Effect<WorkerLink, LinkError, Scope.Scope>,
+  scope: Scope.Closeable,
+  options: SessionOptions
+) {
+  const { timeoutMillis } = options
+  const detail = `accepted, and then silent for ${timeoutMillis / 1000}s`
+  const link = yield* opening.pipe(
+    Scope.provide(scope),
+    Effect.timeoutOrElse({
+      duration: timeoutMillis,
+      orElse: () => Effect.fail(new LinkError({ fault: "DialTimeout", detail }))
+    }),
+    Effect.catchDefect((defect) => Effect.fail(new LinkError({ fault: "LinkBroken", detail: String(defect) })))
+  )
+  const session = yield* make(link, scope, options)
+  yield* link.gone.pipe(
+    Effect.map((error) => {
+      session.gone = error
+      if (!session.closed) options.onGone(session, error)
+    }),
+    Effect.forkIn(scope, { startImmediately: true })
+  )
+  return session
+})
+
+const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.Closeable, options: SessionOptions) {
+  const monotonic = monotonicMillis(yield* Clock.Clock)
   let inFlight: { counts: boolean; readonly done: Deferred.Deferred<Verdict> } | undefined
   let failures = 0
   /** Signs of life that the transport gave when it was asked. */
@@ -70,6 +114,7 @@ export const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.C
   /** One was asked for and has not come yet. */
   let asking = false
   const heardSoFar = (): number => link.timesHeard() + acknowledged
+  const openCalls = (): number => link.openCalls() + options.callsBeside()
   /** {@link heardSoFar} as it was when the first probe of the present row of failures began. */
   let heardBeforeRow = 0
   const nudged = Latch.makeUnsafe(false)
@@ -89,7 +134,7 @@ export const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.C
     const heard = heardSoFar()
     if (outcome.reason === "HealthTimeout" && heard > heardBefore) {
       failures = 0
-      return Verdict.Saturated({ openCalls: options.openCalls() })
+      return Verdict.Saturated({ openCalls: openCalls() })
     }
     if (!counts) return outcome
     if (failures === 0) heardBeforeRow = heardBefore
@@ -97,7 +142,7 @@ export const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.C
     if (failures < options.failureThreshold) return outcome
     failures = 0
     return outcome.reason === "HealthTimeout" && heard > heardBeforeRow
-      ? Verdict.Saturated({ openCalls: options.openCalls() })
+      ? Verdict.Saturated({ openCalls: openCalls() })
       : Verdict.Hung({
         reason: outcome.reason,
         detail: `${outcome.detail}, ${options.failureThreshold} times in a row${
@@ -132,7 +177,7 @@ export const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.C
    */
   const ask = Effect.suspend(() => {
     const { ping } = link
-    if (ping === undefined || asking || options.openCalls() === 0) return Effect.void
+    if (ping === undefined || asking || openCalls() === 0) return Effect.void
     asking = true
     const came = Latch.makeUnsafe(false)
     // Asked twice, since the peer may answer one kind of question only.
@@ -198,7 +243,6 @@ export const make = Effect.fnUntraced(function*(link: WorkerLink, scope: Scope.C
     scope,
     gone: undefined,
     closed: false,
-    connectedAt: undefined,
     probe,
     poll,
     nudge: (when) => {
