@@ -21,6 +21,9 @@ export const sidecarMain = process.env["BENCH_SIDECAR"] ?? join(out, "dist/bin/s
 /** Another build of the sidecar to compare with: its `dist/bin/sidecar.js`. */
 export const otherMain = process.env["BENCH_OTHER"] ?? ""
 
+/** Options of Node for that one: `BENCH_OTHER_FLAGS="--trace-gc"`. */
+export const otherFlags = (process.env["BENCH_OTHER_FLAGS"] ?? "").split(" ").filter((flag) => flag !== "")
+
 /** Compiles everything; answers why not, if so. */
 export const build = (): string | undefined => {
   rmSync(out, { recursive: true, force: true })

@@ -1,8 +1,8 @@
 /**
- * `npm run bench -- [paced] [spread] [burst] [short] [rate] [metering] [growth] [latency] [rss] [start] [loop] [options]`
+ * `npm run bench -- [paced] [spread] [burst] [short] [spaced] [rate] [metering] [growth] [latency] [rss] [start] [loop] [options]`
  *
  * Runs the sidecar as shipped and its baselines side by side: the same worker, the same load, the proxies taking turns in
- * every round, and prints the CPU that each proxy used per unit of work. The budgets are those of docs/benchmarks.md.
+ * every round, and prints the CPU that each proxy used per unit of work. The budgets are those of docs/performance.md.
  *
  * Options: `--rounds N` (5) · `--seconds N` (4) per measurement · `--warmup N` (2)
  * seconds before it · `--only a,b` some of the proxies ·
@@ -31,6 +31,7 @@ const costs = {
   spread: { run: Scenario.spread, unit: "token" },
   burst: { run: Scenario.burst, unit: "token" },
   short: { run: Scenario.short, unit: "stream" },
+  spaced: { run: Scenario.spaced, unit: "stream" },
   rate: { run: Scenario.rate, unit: "stream" },
   metering: { run: Scenario.paced, unit: "token" }
 } as const

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, openSync, readFileSync } from "node:fs"
 import * as net from "node:net"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import { otherMain, programOf, sidecarMain } from "./build.ts"
+import { otherFlags, otherMain, programOf, sidecarMain } from "./build.ts"
 import { foreign, type ForeignName, isForeign } from "./foreign.ts"
 import type { Ask, Told } from "./instrument.ts"
 import { type Address, Load } from "./load.ts"
@@ -80,7 +80,7 @@ const commandOf = (name: ProxyName, place: Place, port: number, dir: string): re
     case "journal":
       return [process.execPath, [...preload, programOf("journal"), "500", "200", "5"]]
     case "sidecar-other":
-      return [process.execPath, [...preload, otherMain]]
+      return [process.execPath, [...otherFlags, ...preload, otherMain]]
     case "sidecar-whole":
     case "sidecar-memory":
     case "sidecar-unmetered":
