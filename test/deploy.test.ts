@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { readFileSync } from "node:fs"
+import { references } from "../src/internal/metrics/reference.ts"
 import * as PromMetrics from "../src/layers/PromMetrics.ts"
 import { Metrics } from "../src/services/Metrics.ts"
 import { Outcome } from "../src/services/UsageRecord.ts"
+import { allFamilies, withTables } from "./support/run/metricsReference.ts"
 
 const read = (path: string) => readFileSync(new URL(`../${path}`, import.meta.url), "utf8")
 
@@ -64,6 +66,23 @@ describe("what operators are given", () => {
       assert.deepStrictEqual(unknown, [])
       assert.isAbove(quoted.length, 8)
     }).pipe(Effect.provide(PromMetrics.layer)))
+
+  // Where there is no /proc the process has fewer figures.
+  it.skipIf(process.platform !== "linux")("the reference is what `npm run docs:metrics` writes now", () => {
+    const text = read(reference)
+    assert.strictEqual(text, withTables(text))
+  })
+
+  it("the reference has each metric once, with a unit, and of ours what it means", () => {
+    const families = allFamilies()
+    const rows = read(reference).split("\n").filter((line) => line.startsWith("| `") && line.split(" | ").length === 5)
+    const names = rows.map((line) => line.slice(3).split(/[`{]/)[0] ?? "")
+    assert.deepStrictEqual(names.toSorted(), families.map(({ name }) => name).toSorted())
+    assert.deepStrictEqual(rows.filter((line) => line.split(" | ")[2] === ""), [])
+    const ours = families.map(({ name }) => name).filter((name) => name.startsWith("sidecar_"))
+    assert.deepStrictEqual(ours.filter((name) => references[name] === undefined), [])
+    assert.deepStrictEqual(Object.keys(references).filter((name) => !names.includes(name)), [])
+  })
 
   it("the reference explains every outcome", () => {
     const text = read(reference)

@@ -1,15 +1,9 @@
 import { Clock, Context, Effect, Layer } from "effect"
-import * as CallFigures from "../internal/metrics/figures/callFigures.ts"
-import * as GatewayFigures from "../internal/metrics/figures/gatewayFigures.ts"
-import * as LimitFigures from "../internal/metrics/figures/limitFigures.ts"
-import * as StreamFigures from "../internal/metrics/figures/streamFigures.ts"
-import * as UsageFigures from "../internal/metrics/figures/usageFigures.ts"
-import * as WorkerFigures from "../internal/metrics/figures/workerFigures.ts"
+import * as Figures from "../internal/metrics/figures/allFigures.ts"
 import * as Histogram from "../internal/metrics/histogram.ts"
-import { type ExpositionFormat, gauge, type MetricFamily } from "../internal/metrics/metricFamily.ts"
+import type { ExpositionFormat, MetricFamily } from "../internal/metrics/metricFamily.ts"
 import * as NodeFigures from "../internal/metrics/nodeFamilies.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
-import { version } from "../internal/version.ts"
 import { CallMetrics } from "../services/CallMetrics.ts"
 import { GatewayMetrics } from "../services/GatewayMetrics.ts"
 import { LimitMetrics } from "../services/LimitMetrics.ts"
@@ -23,8 +17,8 @@ import { WorkerMetrics } from "../services/WorkerMetrics.ts"
 const freshnessLimit = "100 millis"
 
 /**
- * Figures written in the Prometheus text format and in OpenMetrics by prom-client, on registries of its own: two sidecars fit into one
- * process. Recording never touches prom-client: it is loaded, and its objects are filled, when somebody scrapes.
+ * Figures written in the Prometheus text format and in OpenMetrics by prom-client, on registries of its own:
+ * two sidecars fit into one process. Recording never touches prom-client: it is loaded, and its objects are filled, when somebody scrapes.
  */
 export const layer: Layer.Layer<Metrics | MetricReadings | Recorders> = Layer.effectContext(Effect.gen(function*() {
   const node = yield* Effect.acquireRelease(
@@ -32,15 +26,8 @@ export const layer: Layer.Layer<Metrics | MetricReadings | Recorders> = Layer.ef
     (figures) => Effect.sync(figures.close)
   )
   const clock = yield* Clock.Clock
-  const now = monotonicMillis(clock)
-  const streams = StreamFigures.make(now, () => clock.currentTimeMillisUnsafe())
-  const calls = CallFigures.make()
-  const worker = WorkerFigures.make(now)
-  const usage = UsageFigures.make()
-  const gateways = GatewayFigures.make()
-  const limits = LimitFigures.make()
-  const families = [streams, calls, worker, usage, gateways, limits].flatMap((one) => one.families)
-  const all = [...families, buildInfo, ...node.families]
+  const { families, ...figures } = Figures.make(monotonicMillis(clock), () => clock.currentTimeMillisUnsafe())
+  const all = [...families, Figures.buildInfo, ...node.families]
   const refreshers = new Set<Effect.Effect<void>>()
   const refreshed = Effect.suspend(() => Effect.forEach(refreshers, (refresh) => refresh, { discard: true })).pipe(
     Effect.timeoutOption(freshnessLimit),
@@ -68,12 +55,12 @@ export const layer: Layer.Layer<Metrics | MetricReadings | Recorders> = Layer.ef
   })
   return Context.make(Metrics, metrics).pipe(
     Context.add(MetricReadings, readings),
-    Context.add(StreamMetrics, streams.recorder),
-    Context.add(CallMetrics, calls.recorder),
-    Context.add(WorkerMetrics, worker.recorder),
-    Context.add(UsageMetrics, usage.recorder),
-    Context.add(GatewayMetrics, gateways.recorder),
-    Context.add(LimitMetrics, limits.recorder)
+    Context.add(StreamMetrics, figures.streams),
+    Context.add(CallMetrics, figures.calls),
+    Context.add(WorkerMetrics, figures.worker),
+    Context.add(UsageMetrics, figures.usage),
+    Context.add(GatewayMetrics, figures.gateways),
+    Context.add(LimitMetrics, figures.limits)
   )
 }))
 
@@ -96,12 +83,6 @@ const exposition = (
           (body) => ({ contentType: all.contentType, body })
         ))
   )
-
-const buildInfo: MetricFamily = {
-  ...gauge("sidecar_build_info", "What runs here; the value is always 1.", () => 1),
-  labelNames: ["version", "node", "platform"],
-  read: () => [{ labels: { version, node: process.versions.node, platform: process.platform }, value: 1 }]
-}
 
 const labelled = (name: string, labels: Reading["labels"] = {}): string => {
   const pairs = Object.entries(labels).map(([label, value]) => `${label}=${JSON.stringify(String(value))}`)
