@@ -248,6 +248,7 @@ const make: Effect.Effect<
     carryOn: (stream: ProxiedStream) => Effect.Effect<void>
   ): Effect.Effect<void> => {
     if (span.traceparent !== undefined) metadata["traceparent"] = span.traceparent
+    if (span.root) delete metadata["tracestate"]
     const tally = meter.open()
     if (identity !== undefined) tally.identity = identity
     const stream = new ProxiedStream(call, metadata, tally, span, env)

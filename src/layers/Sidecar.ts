@@ -1,5 +1,6 @@
 import { Effect, Layer, Option, Stream } from "effect"
 import { type OwnParts, voidSettings } from "../internal/config/voidSettings.ts"
+import { isTraced } from "../internal/ops/otelEnvironment.ts"
 import { isNatsAddress } from "../services/BillingEndpoint.ts"
 import { BillingCondition, type BillingError, BillingSink, isBilled } from "../services/BillingSink.ts"
 import type { GatewayMetrics } from "../services/GatewayMetrics.ts"
@@ -115,14 +116,14 @@ const billing: Layer.Layer<BillingCondition, BillingError, UsageJournal | UsageM
   })
 )
 
-/** Without a collector there is no HTTP client either. */
-const tracing = Layer.unwrap(Effect.gen(function*() {
-  if ((yield* SidecarConfig).observability.otlp_endpoint === undefined) return Layer.empty
-  return (yield* Effect.promise(() => import("./Tracing.ts"))).layer
-}))
-
 /** Where the wire tells of its bounds: the same figures, the same events and the same log as everybody's. */
 const told = LimitLog.layer.pipe(Layer.provide(BoundedEvents.layer), Layer.provide(PromMetrics.layer))
+
+/** Without a collector there is no HTTP client either. */
+const tracing = Layer.unwrap(Effect.gen(function*() {
+  if (!(yield* isTraced((yield* SidecarConfig).observability.otlp_endpoint))) return Layer.empty
+  return Layer.provide((yield* Effect.promise(() => import("./Tracing.ts"))).layer, told)
+}))
 
 /** The memory for half messages. */
 const budget = UnfinishedBudget.layer.pipe(Layer.provide(told), Layer.provide(PromMetrics.layer))

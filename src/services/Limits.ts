@@ -10,6 +10,7 @@ import { Context, Schema } from "effect"
  * - `request_bytes`: `[server] max_buffered_request_bytes`.
  * - `worker_cancels`: `[server] max_worker_cancels_per_sec`; the answer is read and dropped.
  * - `inflate`: compressed messages that were not looked into.
+ * - `spans`: spans that wait for the collector of traces; further ones were dropped.
  */
 export const LimitName = Schema.Literals([
   "own_calls",
@@ -18,7 +19,8 @@ export const LimitName = Schema.Literals([
   "unfinished_bytes",
   "request_bytes",
   "worker_cancels",
-  "inflate"
+  "inflate",
+  "spans"
 ])
 export type LimitName = typeof LimitName.Type
 

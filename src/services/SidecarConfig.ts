@@ -227,7 +227,7 @@ export const Settings = Schema.Struct({
     log_level: orElse(choice("trace", "debug", "info", "warn", "error"), "info"),
     /** None: "pretty" when stdout is a terminal, else "json". */
     log_format: Schema.optionalKey(choice("pretty", "json")),
-    /** OTLP over HTTP for traces; none: no traces. */
+    /** OTLP over HTTP for traces; none: what `OTEL_EXPORTER_OTLP_ENDPOINT` says, else no traces. */
     otlp_endpoint: Schema.optionalKey(HttpUrl)
   }).pipe(Schema.withDecodingDefault(noKeys))
 })

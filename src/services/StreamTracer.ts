@@ -3,11 +3,10 @@ import type { UsageEnd, UsageTally } from "./UsageMeter.ts"
 import type { Metadata, Status } from "./Wire.ts"
 
 /**
- * What happens to a stream on its way, beside its end and its first token, which the tally has: it waits for a worker that
- * is away (`held`) or for a place at the worker (`queued`), it goes on from there (`sent`), it is sent to a worker again
- * (`replayed`).
+ * What happens to a stream on its way: it waits for a worker that is away (`held`) or for a place at the worker (`queued`),
+ * it goes on from there (`sent`), it is sent to a worker again (`replayed`), its first token comes.
  */
-export type SpanEvent = "held" | "queued" | "sent" | "replayed"
+export type SpanEvent = "held" | "queued" | "sent" | "replayed" | "first_token"
 
 /** How a call ended; `status` is what the gateway was told. */
 export interface SpanEnd extends UsageEnd {
@@ -18,6 +17,8 @@ export interface SpanEnd extends UsageEnd {
 export interface StreamSpan {
   /** The `traceparent` for the worker, so that its spans hang below ours; `undefined`: the gateway's passes unchanged. */
   readonly traceparent: string | undefined
+  /** A trace begins here: a `tracestate` of the gateway's belongs to none (W3C Trace Context, "Mutating the traceparent Field"). */
+  readonly root: boolean
   /** The trace it is exported in, 32 hexadecimal digits; `undefined`: it is not exported. */
   readonly traceId: string | undefined
   /** Something happens to it now. */
@@ -37,6 +38,7 @@ export interface StreamTracing {
 
 const untraced: StreamSpan = {
   traceparent: undefined,
+  root: false,
   traceId: undefined,
   event: () => undefined,
   end: () => undefined

@@ -28,6 +28,7 @@ class SpanRecorder implements StreamTracing {
   start() {
     return {
       traceparent: undefined,
+      root: false,
       traceId: undefined,
       event: () => undefined,
       end: (_tally: unknown, end: UsageEnd) => void this.ends.push(end)

@@ -286,7 +286,7 @@ export const references: Readonly<Record<string, Reference>> = {
     section: "limits",
     unit: "times",
     meaning:
-      "times that a bound of what a peer may take was reached: `own_calls`, `silent_calls`, `first_message`, `unfinished_bytes`, `request_bytes`, `worker_cancels`, `inflate`; each is told in the log, at most once a minute",
+      "times that a bound of what a peer may take was reached: `own_calls`, `silent_calls`, `first_message`, `unfinished_bytes`, `request_bytes`, `worker_cancels`, `inflate`, `spans`; each is told in the log, at most once a minute",
     todo: "the log names the peer and the key"
   },
   sidecar_unfinished_bytes: {

@@ -1,4 +1,5 @@
 import { type Endpoint, endpointOf } from "../outbound/endpoint.ts"
+import { text, visit } from "../wire/protobuf.ts"
 
 /** The address of a collector's traces: the key names its base, or already that one (OTLP specification, "OTLP/HTTP"). */
 export const tracesEndpoint = (address: string): Endpoint => {
@@ -8,23 +9,48 @@ export const tracesEndpoint = (address: string): Endpoint => {
   return { authorization, url }
 }
 
+/** What a collector that took a request left out of it. */
+export interface Rejected {
+  readonly spans: number
+  readonly message: string
+}
+
+const nothing: Rejected = { spans: 0, message: "" }
+
 const fieldOf = (value: unknown, name: string): unknown =>
   typeof value === "object" && value !== null ? new Map<string, unknown>(Object.entries(value)).get(name) : undefined
 
+const isCount = (spans: number): boolean => Number.isSafeInteger(spans) && spans > 0
+
 /**
- * What a collector that took a request left out of it (`partial_success` of ExportTraceServiceResponse, in JSON). An answer
- * that is no such message rejects nothing.
+ * `partial_success` of ExportTraceServiceResponse, in JSON. An answer that is no such message rejects nothing.
  */
-export const rejectedSpans = (text: string): { readonly spans: number; readonly message: string } => {
+export const rejectedSpans = (json: string): Rejected => {
   try {
-    const partial = fieldOf(JSON.parse(text), "partialSuccess")
+    const partial = fieldOf(JSON.parse(json), "partialSuccess")
     const spans = Number(fieldOf(partial, "rejectedSpans") ?? 0)
     const message = fieldOf(partial, "errorMessage")
-    return {
-      spans: Number.isSafeInteger(spans) && spans > 0 ? spans : 0,
-      message: typeof message === "string" ? message : ""
-    }
+    return { spans: isCount(spans) ? spans : 0, message: typeof message === "string" ? message : "" }
   } catch {
-    return { spans: 0, message: "" }
+    return nothing
   }
+}
+
+/** The same in protobuf. */
+export const rejectedSpansOf = (message: Uint8Array): Rejected => {
+  let partial: Uint8Array | undefined
+  const found = { spans: 0, message: "" }
+  const valid = visit(message, { bytes: (field, bytes) => void (field === 1 && (partial = bytes)) }) &&
+    visit(partial ?? new Uint8Array(), {
+      varint: (field, value) => void (field === 1 && isCount(value) && (found.spans = value)),
+      bytes: (field, bytes) => void (field === 2 && (found.message = text(bytes)))
+    })
+  return valid ? found : nothing
+}
+
+/** The words of a `google.rpc.Status`, in which a collector refuses what came as protobuf. */
+export const statusWords = (message: Uint8Array): string => {
+  let words: Uint8Array | undefined
+  const valid = visit(message, { bytes: (field, bytes) => void (field === 2 && (words = bytes)) })
+  return valid && words !== undefined ? text(words) : ""
 }

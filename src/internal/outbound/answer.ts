@@ -8,23 +8,28 @@ export interface AnswerLimits {
   readonly millis: number
 }
 
-/** The first bytes of an answer as text: whoever sends more, or ever less, is not read on. */
-export const firstText = (
+/** The first bytes of an answer: whoever sends more, or ever less, is not read on. */
+export const firstBytes = (
   response: HttpClientResponse.HttpClientResponse,
   { bytes, millis }: AnswerLimits
-): Effect.Effect<string> => {
-  const decoder = new TextDecoder()
-  let text = ""
+): Effect.Effect<Uint8Array> => {
+  const parts: Array<Uint8Array> = []
   let left = bytes
   return response.stream.pipe(
     Stream.takeUntil((part) => {
-      text += decoder.decode(part.subarray(0, left), { stream: true })
+      parts.push(part.subarray(0, left))
       left -= part.length
       return left <= 0
     }),
     Stream.runDrain,
     Effect.timeoutOption(millis),
     Effect.ignore,
-    Effect.map(() => text)
+    Effect.map(() => Buffer.concat(parts))
   )
 }
+
+/** The same as text. */
+export const firstText = (
+  response: HttpClientResponse.HttpClientResponse,
+  limits: AnswerLimits
+): Effect.Effect<string> => Effect.map(firstBytes(response, limits), (bytes) => new TextDecoder().decode(bytes))

@@ -349,6 +349,7 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     if (out === undefined) return true
     if (this.#count.add(out, now)) {
       // From here on the stream is never sent again.
+      this.#span.event("first_token")
       this.#log.forget()
       this.#env.watchdog.nearer(now + this.#env.idleMillis)
     }
@@ -474,7 +475,6 @@ export class ProxiedStream implements Watched, Waiting, Queued {
     const end = this.#end
     if (end === undefined) return
     this.call.end(end.status, end.delivery)
-    const now = watchdog.now()
-    metrics.streamOverhead((this.#admissionMillis + now - end.at) / 1000)
+    metrics.streamOverhead((this.#admissionMillis + watchdog.now() - end.at) / 1000)
   }
 }

@@ -145,6 +145,24 @@ export class Writer {
     return this
   }
 
+  /** A `fixed32`. */
+  fixed32(field: number, value: number): this {
+    this.#varint(field * 8 + WireType.I32)
+    this.#reserve(4)
+    new DataView(this.#bytes.buffer).setUint32(this.#size, value, true)
+    this.#size += 4
+    return this
+  }
+
+  /** A `fixed64`. */
+  fixed64(field: number, value: bigint): this {
+    this.#varint(field * 8 + WireType.I64)
+    this.#reserve(8)
+    new DataView(this.#bytes.buffer).setBigUint64(this.#size, value, true)
+    this.#size += 8
+    return this
+  }
+
   bytes(field: number, value: Uint8Array): this {
     this.#varint(field * 8 + WireType.LEN)
     this.#varint(value.length)
@@ -159,7 +177,7 @@ export class Writer {
   }
 
   message(field: number, value: Writer): this {
-    return this.bytes(field, value.finish())
+    return this.bytes(field, value.#bytes.subarray(0, value.#size))
   }
 
   /** A `map<string, string>` field. */
