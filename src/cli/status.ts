@@ -58,6 +58,20 @@ const requests = (payload: Payload): string => {
     + `${number(payload, "sidecar_requests_cancelled_total")} cancelled${ratio}`
 }
 
+/** Said only while something is the matter. */
+const billing = (payload: Payload): ReadonlyArray<readonly [string, string]> =>
+  payload.billing === "failing"
+    ? [
+      [
+        "billing",
+        `${onStdout.yellow("failing")} for ${duration(number(payload, "billing_since_secs"))}: ${
+          why(payload.billing_reason, payload.billing_detail)
+        }`
+      ],
+      ["remedy", payload.billing_remedy ?? ""]
+    ]
+    : []
+
 /** The answer of `sidecar.status` as a table for people; a row without a value is left out. */
 export const render = (payload: Payload): string => {
   const draining = payload.draining === "true" ? onStdout.yellow(", draining") : ""
@@ -72,6 +86,7 @@ export const render = (payload: Payload): string => {
     ["requests", requests(payload)],
     ["tokens", String(number(payload, "tokens"))],
     ["usage", payload.usage_waiting === undefined ? "" : `${payload.usage_waiting} records wait in the journal`],
+    ...billing(payload),
     ["gRPC", known(payload.bind_addr)],
     ["metrics", known(payload.metrics_addr) === "" ? "" : `http://${reachable(known(payload.metrics_addr))}/metrics`],
     [payload.worker_uds?.startsWith("tcp:") === true ? "address" : "socket", payload.worker_uds ?? ""]
@@ -83,7 +98,13 @@ export const render = (payload: Payload): string => {
 }
 
 /** Values that are text whatever they look like. */
-const texts: ReadonlySet<string> = new Set(["version", "worker_detail", "worker_remedy"])
+const texts: ReadonlySet<string> = new Set([
+  "version",
+  "worker_detail",
+  "worker_remedy",
+  "billing_detail",
+  "billing_remedy"
+])
 
 /** On the wire all values are text (`map<string, string>`); programs are given numbers as numbers. */
 const asJson = (payload: Payload): string =>

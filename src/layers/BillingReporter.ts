@@ -74,7 +74,10 @@ export const layer: Layer.Layer<BillingCondition, never, UsageJournal | BillingS
       const sink = yield* BillingSink
       const metrics = yield* UsageMetrics
       const tell = yield* eventTeller
+      const monotonic = monotonicMillis(yield* Clock.Clock)
       let condition: BillingState = { _tag: "ok" }
+      /** Since when the condition is `ok` or `failing`, monotonic milliseconds. */
+      let conditionAt = monotonic()
       /** How long the service took for the last answer. Milliseconds. */
       let took = 0
 
@@ -109,6 +112,7 @@ export const layer: Layer.Layer<BillingCondition, never, UsageJournal | BillingS
       const troubled = Effect.fnUntraced(function*({ detail, reason, remedy }: Later) {
         const before = condition
         const since = before._tag === "failing" ? before.since : yield* Clock.currentTimeMillis
+        if (before._tag !== "failing") conditionAt = monotonic()
         condition = { _tag: "failing", reason, detail, remedy, since }
         if (before._tag === "failing" && before.reason === reason && before.remedy === remedy) return
         const advice = remedy ?? (reason === "misconfigured" ? "check [metering] billing_endpoint" : undefined)
@@ -248,5 +252,5 @@ export const layer: Layer.Layer<BillingCondition, never, UsageJournal | BillingS
       yield* Effect.forkScoped(Effect.forever(Effect.andThen(lag, Effect.sleep(lagInterval))), {
         startImmediately: true
       })
-      return BillingCondition.of({ condition: () => condition })
+      return BillingCondition.of({ condition: () => condition, elapsedMillis: () => monotonic() - conditionAt })
     }))

@@ -12,7 +12,7 @@ import { statusReport } from "../internal/ops/statusReport.ts"
 import { publicText } from "../internal/publicText.ts"
 import { version } from "../internal/version.ts"
 import { parseWorkerAddress } from "../services/Address.ts"
-import { isBilled } from "../services/BillingSink.ts"
+import { billingCondition, isBilled } from "../services/BillingSink.ts"
 import { BindError } from "../services/GrpcServer.ts"
 import { InferenceProxy } from "../services/InferenceProxy.ts"
 import { LimitMetrics } from "../services/LimitMetrics.ts"
@@ -74,6 +74,7 @@ const makePages = Effect.fnUntraced(function*(
   const journal = Option.getOrUndefined(yield* Effect.serviceOption(UsageJournal))
   const events = Option.getOrUndefined(yield* Effect.serviceOption(SidecarEvents))
   const billed = yield* isBilled
+  const billing = yield* billingCondition
   const clock = yield* Clock.Clock
   const monotonic = monotonicMillis(clock)
   const startedAt = clock.currentTimeMillisUnsafe()
@@ -110,6 +111,7 @@ const makePages = Effect.fnUntraced(function*(
       draining: proxy.draining(),
       inFlight: proxy.inFlight(),
       journal: journal?.condition(),
+      billing: billing.condition(),
       publish
     })
   )

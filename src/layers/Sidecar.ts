@@ -2,7 +2,7 @@ import { Effect, Layer, Option, Stream } from "effect"
 import { type OwnParts, voidSettings } from "../internal/config/voidSettings.ts"
 import { isTraced } from "../internal/ops/otelEnvironment.ts"
 import { isNatsAddress } from "../services/BillingEndpoint.ts"
-import { BillingCondition, type BillingError, BillingSink, isBilled } from "../services/BillingSink.ts"
+import { BillingCondition, type BillingError, billingOff, BillingSink, isBilled } from "../services/BillingSink.ts"
 import type { GatewayMetrics } from "../services/GatewayMetrics.ts"
 import type { BindError, GrpcServer, SidecarRoutes as SidecarRoutesService } from "../services/GrpcServer.ts"
 import type { InferenceProxy } from "../services/InferenceProxy.ts"
@@ -104,7 +104,7 @@ const sinkOf = (endpoint: string | undefined) =>
 /** The application's own sink, or the billing service; where nobody bills, no reporter either. */
 const billing: Layer.Layer<BillingCondition, BillingError, UsageJournal | UsageMetrics | SidecarConfig> = Layer.unwrap(
   Effect.gen(function*() {
-    if (!(yield* isBilled)) return Layer.succeed(BillingCondition, { condition: () => ({ _tag: "off" }) })
+    if (!(yield* isBilled)) return Layer.succeed(BillingCondition, billingOff)
     const { layer } = yield* Effect.promise(() => import("./BillingReporter.ts"))
     const own = yield* Effect.serviceOption(BillingSink)
     return Layer.provide(

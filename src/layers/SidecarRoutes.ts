@@ -14,6 +14,7 @@ import {
   STREAM_PREDICT_PATH
 } from "../internal/wire/aiContract.ts"
 import { makeDecompress } from "../internal/wire/decompress.ts"
+import { billingCondition } from "../services/BillingSink.ts"
 import { CallMetrics } from "../services/CallMetrics.ts"
 import { ConfigReload } from "../services/ConfigReload.ts"
 import { type CallHandler, SidecarRoutes } from "../services/GrpcServer.ts"
@@ -50,6 +51,7 @@ export const layer: Layer.Layer<
     const events = Option.getOrUndefined(yield* Effect.serviceOption(SidecarEvents))
     const reload = Option.getOrUndefined(yield* Effect.serviceOption(ConfigReload))
     const tell = yield* eventTeller
+    const billing = yield* billingCondition
     const history = () => events?.history() ?? []
     const startedAt = monotonicMillis(yield* Clock.Clock)()
 
@@ -80,7 +82,10 @@ export const layer: Layer.Layer<
     const services = [AI_INFERENCE, AI_TRAINING, GRPC_HEALTH, ...REFLECTION_SERVICES]
     const routes = new Map<string, CallHandler>([
       [STREAM_PREDICT_PATH, proxy.predict],
-      [CONTROL_PATH, controlHandler({ ...own, config, connection, history, metrics, proxy, reload, startedAt, tell })],
+      [
+        CONTROL_PATH,
+        controlHandler({ ...own, billing, config, connection, history, metrics, proxy, reload, startedAt, tell })
+      ],
       [HEALTH_PATH, healthHandler({ ...own, checkTimeoutMillis, connection, metrics, proxy })],
       ...grpcHealthRoutes({ ...own, services, proxy }),
       ...(yield* reflectionRoutes(own))

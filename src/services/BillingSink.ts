@@ -70,7 +70,18 @@ export type BillingState =
 /** How the reporting of usage is (see `layers/BillingReporter`). */
 export class BillingCondition extends Context.Service<BillingCondition, {
   readonly condition: () => BillingState
+  /** How long it has been so, by the monotonic clock. Milliseconds. */
+  readonly elapsedMillis: () => number
 }>()("cy-llm-sidecar/BillingCondition") {}
+
+/** Where nobody reports. */
+export const billingOff: BillingCondition["Service"] = { condition: () => ({ _tag: "off" }), elapsedMillis: () => 0 }
+
+/** How the reporting is; `off` where nobody reports. */
+export const billingCondition: Effect.Effect<BillingCondition["Service"]> = Effect.map(
+  Effect.serviceOption(BillingCondition),
+  Option.getOrElse(() => billingOff)
+)
 
 /**
  * The billing service cannot be reported to as configured: the daemon does not start. One line for people, with the key, its

@@ -188,7 +188,8 @@ describe("OpsHttp", () => {
         back_at: null,
         draining: false,
         streams_in_flight: 3,
-        journal: { status: "ok", reason: null, detail: null, since: null, unsaved: 0 }
+        journal: { status: "ok", reason: null, detail: null, since: null, unsaved: 0 },
+        billing: null
       })
     }).pipe(Effect.provide(sidecar(world)))
   })

@@ -1,4 +1,5 @@
 import { Clock, Effect } from "effect"
+import type { BillingCondition } from "../../services/BillingSink.ts"
 import type { CallHandler } from "../../services/GrpcServer.ts"
 import type { InferenceProxy } from "../../services/InferenceProxy.ts"
 import type { Metrics } from "../../services/Metrics.ts"
@@ -25,6 +26,8 @@ export interface ControlOptions extends UnaryOptions, ConfigCommandsOptions {
   readonly connection: WorkerConnection["Service"]
   readonly proxy: InferenceProxy["Service"]
   readonly metrics: Metrics["Service"]
+  /** How usage is reported. */
+  readonly billing: BillingCondition["Service"]
   /** What happened lately, the oldest first. */
   readonly history: () => ReadonlyArray<PastEvent>
   /** Monotonic milliseconds. */
@@ -48,6 +51,20 @@ const durations = (connection: WorkerConnection["Service"]): Payload => {
   }
 }
 
+/** How usage is reported, and for how long it has not been. */
+const billingWords = ({ condition, elapsedMillis }: BillingCondition["Service"]): Payload => {
+  const state = condition()
+  return state._tag === "failing"
+    ? {
+      billing: state._tag,
+      billing_reason: state.reason,
+      billing_detail: state.detail,
+      ...(state.remedy === undefined ? {} : { billing_remedy: state.remedy }),
+      billing_since_secs: (elapsedMillis() / 1000).toFixed(1)
+    }
+    : { billing: state._tag }
+}
+
 const listOf = (bind: string | ReadonlyArray<string>): string => typeof bind === "string" ? bind : bind.join(", ")
 
 const commands = (options: ControlOptions): Readonly<Record<string, Command>> => {
@@ -69,6 +86,7 @@ const commands = (options: ControlOptions): Readonly<Record<string, Command>> =>
           streams_in_flight: String(proxy.inFlight()),
           streams_held: String(figures.sidecar_streams_held ?? 0),
           usage_waiting: String(figures[`sidecar_usage_records{state="waiting"}`] ?? 0),
+          ...billingWords(options.billing),
           tokens: String(figures.sidecar_tokens_processed_total ?? 0),
           bind_addr: listOf(config.server.bind_addr),
           worker_uds: config.server.worker_uds,

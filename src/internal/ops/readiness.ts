@@ -1,3 +1,4 @@
+import type { BillingState } from "../../services/BillingSink.ts"
 import type { Admission } from "../../services/InferenceProxy.ts"
 import type { JournalCondition } from "../../services/UsageJournal.ts"
 import type { WorkerState } from "../../services/WorkerConnection.ts"
@@ -27,6 +28,18 @@ export interface Readiness {
   readonly streams_in_flight: number
   /** The usage journal; `null` where there is none. A failing journal does not make the sidecar unready. */
   readonly journal: JournalView | null
+  /** How usage is reported; `null` where nobody is reported to. Trouble in it does not make the sidecar unready. */
+  readonly billing: BillingView | null
+}
+
+/** How usage is reported to the billing service or the broker. */
+export interface BillingView {
+  readonly status: "ok" | "failing"
+  readonly reason: string | null
+  readonly detail: string | null
+  /** What the operator can do. */
+  readonly remedy: string | null
+  readonly since: string | null
 }
 
 /** The condition of the usage journal. */
@@ -49,6 +62,7 @@ export interface ReadinessSource {
   readonly draining: boolean
   readonly inFlight: number
   readonly journal: JournalCondition | undefined
+  readonly billing: BillingState
   /** Takes from a text what outsiders shall not read. */
   readonly publish: (text: string) => string
 }
@@ -115,9 +129,22 @@ const journalView = (
     }
 }
 
+const billingView = (state: BillingState, publish: (text: string) => string): BillingView | null => {
+  if (state._tag === "off") return null
+  return state._tag === "ok"
+    ? { status: "ok", reason: null, detail: null, remedy: null, since: null }
+    : {
+      status: "failing",
+      reason: state.reason,
+      detail: publish(state.detail),
+      remedy: state.remedy === undefined ? null : publish(state.remedy),
+      since: iso(state.since)
+    }
+}
+
 /** Whether a gateway may send streams here, and why not. */
 export const readiness = (source: ReadinessSource): Readiness => {
-  const { admission, draining, inFlight, journal, now, publish, ready, state } = source
+  const { admission, billing, draining, inFlight, journal, now, publish, ready, state } = source
   return {
     ready,
     new_streams: admissionWord[admission._tag],
@@ -129,6 +156,7 @@ export const readiness = (source: ReadinessSource): Readiness => {
     back_at: state._tag === "Reloading" ? iso(state.until) : null,
     draining,
     streams_in_flight: inFlight,
-    journal: journalView(journal, publish)
+    journal: journalView(journal, publish),
+    billing: billingView(billing, publish)
   }
 }

@@ -90,7 +90,7 @@ const tiles = (report) => {
     .filter(Boolean).join(", ")
   const ratio = recent.success_ratio
   const ended = recent.success + recent.failed
-  const journal = report.readiness.journal
+  const { journal, billing } = report.readiness
   const stuck = usage.set_aside > 0 || journal?.status === "failing" || usage.waiting >= usage.queue_size
   fill("tiles",
     tile("Tokens a second", rate(tokens.per_second), "", count(tokens.total) + " since start",
@@ -102,8 +102,8 @@ const tiles = (report) => {
       { tone: ratio === null || ratio >= 0.99 ? "" : ratio >= 0.9 ? "alert warn" : "alert bad" }),
     tile("First token, p50", seconds(first.p50), "", "p95 " + seconds(first.p95) + ", " + over),
     tile("Usage waiting", count(usage.waiting), "",
-      journal?.status === "failing" ? "journal " + journal.reason + ", " + count(journal.unsaved) + " in memory" : usage.billing ? usage.waiting > 0 ? "oldest " + span(usage.lag_seconds) : "all delivered" : "kept, nowhere to report",
-      { tone: stuck ? "alert bad" : "" }))
+      journal?.status === "failing" ? "journal " + journal.reason + ", " + count(journal.unsaved) + " in memory" : billing?.status === "failing" ? "billing " + billing.reason.replace("_", " ") + ", oldest " + span(usage.lag_seconds) : usage.billing ? usage.waiting > 0 ? "oldest " + span(usage.lag_seconds) : "all delivered" : "kept, nowhere to report",
+      { tone: stuck ? "alert bad" : billing?.status === "failing" ? "alert warn" : "" }))
 }
 const tag = (text, tone) => el("span", { className: "tag " + tone, textContent: text })
 const row = (name, ...cells) => el("tr", {}, el("th", { scope: "row", textContent: name }),
@@ -119,7 +119,7 @@ const latencyRow = (latency, key, name) => {
 }
 const cards = (report) => {
   const { config, latency, outcomes, readiness, recent, streams, usage, worker } = report
-  const journal = readiness.journal
+  const { journal, billing } = readiness
   fill("cards",
     card("Latency, " + lately(recent), ["", "p50", "p95", "p99"], [
       ...latencyRow(latency, "first_token", "First token"), ...latencyRow(latency, "inter_token", "Between tokens"),
@@ -139,7 +139,10 @@ const cards = (report) => {
       row("waiting", count(usage.waiting) + " of " + count(usage.queue_size)),
       ...(usage.set_aside > 0 ? [row("set aside", tag(count(usage.set_aside), "bad"))] : []),
       row("acknowledged", count(usage.acknowledged)),
-      row("billing service", usage.billing ? "configured" : "none")
+      row("billing service",
+        billing?.status === "failing" ? tag(billing.reason.replace("_", " "), "bad") : usage.billing ? "configured" : "none"),
+      ...(billing && billing.detail ? [row("its trouble", billing.detail)] : []),
+      ...(billing && billing.remedy ? [row("remedy", billing.remedy)] : [])
     ]),
     card("Worker", null, [
       row("circuit breaker", worker.circuit === "closed" ? "closed" : tag(worker.circuit, "bad")),
