@@ -112,19 +112,28 @@ export const layer: Layer.Layer<BillingSink, BillingError, SidecarConfig> = Laye
   BillingSink,
   Effect.gen(function*() {
     const { metering } = yield* SidecarConfig
+    const read = () => parseBillingEndpoint(metering.billing_endpoint ?? "")
+    const first = read()
     const address = metering.billing_endpoint ?? ""
-    const endpoint = parseBillingEndpoint(address)
-    if (endpoint?._tag !== "Nats") {
+    if (first?._tag !== "Nats") {
       return yield* new BillingError({
         key: "billing_endpoint",
         value: maskSecrets(address),
         detail: "is no NATS address; write nats://host:port/subject"
       })
     }
+    // It may change while the sidecar runs, to another one of NATS.
+    const state = { address, endpoint: first }
+    const endpoint = () => {
+      if (state.address !== metering.billing_endpoint) {
+        const now = read()
+        if (now?._tag === "Nats") Object.assign(state, { address: metering.billing_endpoint, endpoint: now })
+      }
+      return state.endpoint
+    }
     const auth = yield* billingAuth(metering)
     const { natsBroker } = yield* loadClient(address)
-    return BillingSink.of(
-      makeSink(yield* natsBroker({ endpoint, auth, name: "cy-llm-sidecar" }), metering.billing_format)
-    )
+    const broker = yield* natsBroker({ endpoint, auth, name: "cy-llm-sidecar" })
+    return BillingSink.of(makeSink(broker, metering.billing_format))
   })
 )

@@ -22,6 +22,7 @@ export const withoutNats = hasNatsServer ? "" : " (skipped: nats-server is not i
 /** A message as the stream holds it. */
 export interface Stored {
   readonly id: string
+  readonly subject: string
   readonly contentType: string
   readonly text: string
 }
@@ -124,6 +125,7 @@ export class NatsServer {
         if (message === null) continue
         found.push({
           id: message.header.get("Nats-Msg-Id"),
+          subject: message.subject,
           contentType: message.header.get("Content-Type"),
           text: message.string()
         })

@@ -5,6 +5,7 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import * as NatsBillingSink from "../../src/layers/NatsBillingSink.ts"
 import { BillingSink, type BillingVerdict } from "../../src/services/BillingSink.ts"
+import { SidecarConfig } from "../../src/services/SidecarConfig.ts"
 import type { UsageBatch } from "../../src/services/UsageJournal.ts"
 import { configLayer, type MeteringOptions, record } from "../suites/usageSupport.ts"
 import { hasNatsServer, NatsServer, withoutNats } from "../support/natsServer.ts"
@@ -177,6 +178,25 @@ describe.skipIf(!hasNatsServer)(`a sink for NATS JetStream${withoutNats}`, () =>
         troubleOf(yield* mute.send(batchOf(1))),
         /^misconfigured: NATS: .*Permissions Violation for Publish.*; allow this user to publish to usage.records/
       )
+    }).pipe(Effect.scoped))
+
+  it.live("goes to another subject when the configuration says so meanwhile", () =>
+    Effect.gen(function*() {
+      const nats = yield* server()
+      yield* promise(() => nats.stream({ name: "USAGE", subjects: ["usage.>"] }))
+      const settings = yield* Effect.provide(SidecarConfig, configLayer({}))
+      const metering = { ...settings.metering, billing_endpoint: `nats://${nats.address}/usage.one` }
+      const context = yield* Layer.build(
+        NatsBillingSink.layer.pipe(Layer.provide(Layer.succeed(SidecarConfig, { ...settings, metering })))
+      )
+      const sink = yield* Effect.provide(BillingSink, context)
+      yield* sink.send(batchOf(1))
+      metering.billing_endpoint = `nats://${nats.address}/usage.two`
+      yield* sink.send(batchOf(1, 1))
+      assert.deepStrictEqual((yield* promise(() => nats.stored("USAGE"))).map(({ id, subject }) => [id, subject]), [
+        ["id-0", "usage.one"],
+        ["id-1", "usage.two"]
+      ])
     }).pipe(Effect.scoped))
 
   it.live("is known by an NKey", () =>

@@ -106,23 +106,28 @@ const publisher = (client: JetStreamClient, context: NatsFaultContext) => (messa
     catch: (error) => natsFault(error, context)
   }).pipe(Effect.map(({ duplicate }) => ({ duplicate })))
 
+/** A connection, and what it was made of. */
+interface Held {
+  readonly connection: NatsConnection
+  readonly auth: BillingAuth
+  readonly endpoint: NatsEndpoint
+  readonly session: BrokerSession
+}
+
 /**
  * NATS JetStream by its official client: a message is stored when the stream has acknowledged it, and `Nats-Msg-Id` is its
  * id. One connection, made when it is wanted, and made anew when it has closed, does not answer, or the credentials have
  * changed.
  */
 export const natsBroker = Effect.fnUntraced(function*(options: {
-  readonly endpoint: NatsEndpoint
+  /** Of the moment: another one has a connection of its own. */
+  readonly endpoint: () => NatsEndpoint
   readonly auth: Effect.Effect<BillingAuth>
   /** How the server's monitoring calls the connection. */
   readonly name: string
 }): Effect.fn.Return<Effect.Success<OpenBroker>, never, Effect.Services<OpenBroker>> {
-  const { auth: currentAuth, endpoint, name } = options
-  const state: {
-    held:
-      | { readonly connection: NatsConnection; readonly auth: BillingAuth; readonly session: BrokerSession }
-      | undefined
-  } = { held: undefined }
+  const { auth: currentAuth, endpoint: currentEndpoint, name } = options
+  const state: { held: Held | undefined } = { held: undefined }
 
   const forget = Effect.suspend(() => {
     const { held } = state
@@ -133,9 +138,9 @@ export const natsBroker = Effect.fnUntraced(function*(options: {
 
   const session = Effect.gen(function*() {
     const auth = yield* currentAuth
-    if (state.held !== undefined && state.held.auth === auth && !state.held.connection.isClosed()) {
-      return state.held.session
-    }
+    const endpoint = currentEndpoint()
+    const { held } = state
+    if (held?.auth === auth && held.endpoint === endpoint && !held.connection.isClosed()) return held.session
     yield* forget
     const context: NatsFaultContext = {
       subject: endpoint.subject,
@@ -144,7 +149,7 @@ export const natsBroker = Effect.fnUntraced(function*(options: {
     }
     const connection = yield* dial(optionsOf(endpoint, auth, name), context)
     const made: BrokerSession = { publish: publisher(jetstream(connection), context) }
-    state.held = { connection, auth, session: made }
+    state.held = { connection, auth, endpoint, session: made }
     return made
   })
 
