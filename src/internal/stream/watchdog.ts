@@ -1,5 +1,5 @@
 import { Clock, Effect, Fiber, type Scope } from "effect"
-import { monotonicMillis } from "../monotonic.ts"
+import { turnMillis } from "../monotonic.ts"
 import { Roster } from "../roster.ts"
 
 /** Something that has to be looked at when its time has come. */
@@ -29,7 +29,7 @@ export interface Watchdog {
 
 /** A watchdog whose sleeper lives in the current scope. */
 export const make: Effect.Effect<Watchdog, never, Scope.Scope> = Effect.gen(function*() {
-  const now = monotonicMillis(yield* Clock.Clock)
+  const now = turnMillis(yield* Clock.Clock)
   const track = Fiber.runIn(yield* Effect.scope)
   const run = Effect.runForkWith(yield* Effect.context<never>())
   const all = new Roster<Watched>()
