@@ -6,7 +6,7 @@ import { Loop } from "../http2/driver/loop.ts"
 import { ErrorCode } from "../http2/protocol.ts"
 import { CallFibers } from "../internal/http2/callFibers.ts"
 import { connectionReport } from "../internal/http2/connectionReport.ts"
-import { possibleConnections } from "../internal/http2/descriptors.ts"
+import { possibleConnections, watchDescriptors } from "../internal/http2/descriptors.ts"
 import { type Front, GatewayConnection } from "../internal/http2/gatewayConnection.ts"
 import { Http2ServerCall } from "../internal/http2/http2ServerCall.ts"
 import { admitRequest } from "../internal/http2/httpRequest.ts"
@@ -140,15 +140,13 @@ const make: Effect.Effect<
         onFault: (fault, socket, detail) => report.closed(fault, socket.remoteAddress ?? kind, detail, true)
       })
       return yield* listen(address, config, (socket) => {
-        socket.on("error", () =>
-          socket.destroy())
+        socket.on("error", () => socket.destroy())
         const from = kind === "unix" ? undefined : socket.remoteAddress
         if (!accepting || !gate.admits(from)) {
           return void socket.destroy()
         }
         const ends = endsOf(socket)
-        const visitor = new Visitor(from, () =>
-          socket.destroy())
+        const visitor = new Visitor(from, () => socket.destroy())
         gate.enter(visitor)
         sockets.add(socket)
         if (kind === "unix") gate.busy(visitor, true)
@@ -163,9 +161,9 @@ const make: Effect.Effect<
         if (secure !== undefined) return secure(socket)
         const connection = serve(socket, kind, kind === "unix" ? undefined : visitor, false)
         visitor.dismiss = () => connection.dismiss()
-      }, (error) =>
-        report.limit(error.code === "EMFILE" || error.code === "ENFILE" ? "descriptors" : "accept", undefined))
+      }, (error) => report.limit(error.code === "EMFILE" || error.code === "ENFILE" ? "descriptors" : "accept", "any"))
     }))
+  yield* Effect.forkScoped(watchDescriptors(() => report.limit("descriptors", "any")))
   // After the listeners, so that it runs before them: who calls is told first.
   yield* Effect.addFinalizer(() => calls.interruptAll)
   for (const { address } of listeners) {

@@ -23,7 +23,7 @@ const { values } = parseArgs({
   options: {
     only: { type: "string", default: "" },
     part: { type: "string", default: "1/1" },
-    seconds: { type: "string", default: "2" },
+    seconds: { type: "string", default: "1.5" },
     turns: { type: "boolean", default: false }
   }
 })
@@ -71,15 +71,17 @@ const watch = async (sidecar: Sidecar, neighbour: Neighbour) => {
   return { peak, rss: after.rss, cpu: (after.cpu - before.cpu) / seconds, latency: neighbour.latency() }
 }
 
-/** Counters that moved, as `limit` or `code` and how often. */
+/** Counters that tell of limits, with a label or without. */
+const COUNTER =
+  /^(sidecar_(?:(?:http2_limits|limits|http2_sessions_closed)_total\{(?:limit|code)="([^"]*)"\}|(metadata_rejected)_total))/
+
+/** Those that moved, by label or name, and how often. */
 const bites = (before: Figures, after: Figures): ReadonlyArray<string> =>
   after.text.split("\n").flatMap((line) => {
-    const series = /^(sidecar_(?:http2_limits|limits|http2_sessions_closed)_total\{(?:limit|code)="([^"]*)"\})/.exec(
-      line
-    )
-    if (series === null || series[2] === "no_error" || series[2] === "none") return []
-    const more = after.get(series[1] ?? "") - (before.find(series[1] ?? "") ?? 0)
-    return more > 0 ? [`${series[2]} ${more}`] : []
+    const [, series = "", label, name = label] = COUNTER.exec(line) ?? []
+    if (name === undefined || name === "no_error" || name === "none") return []
+    const more = after.get(series) - (before.find(series) ?? 0)
+    return more > 0 ? [`${name} ${more}`] : []
   })
 
 const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(0)
@@ -126,7 +128,7 @@ const row = async (attack: Attack): Promise<string> => {
     pin(sidecar)
     const neighbour = await Neighbour.open(sidecar.address, attack.secure === true, worker)
     // What a new process does once: compile, and take its first memory.
-    await delay(1000)
+    await delay(2000)
     const [figures, lines] = [await sidecar.metrics(), sidecar.logs.all.length]
     const before = await watch(sidecar, neighbour)
     const [host = "", port = ""] = sidecar.address.split(":")

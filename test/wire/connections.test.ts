@@ -1,3 +1,4 @@
+import { execFileSync, spawnSync } from "node:child_process"
 import { once } from "node:events"
 import * as fs from "node:fs"
 import * as net from "node:net"
@@ -125,6 +126,51 @@ describe("TLS files that change", () => {
     served.end()
     const { messages, status } = await collect(call)
     expect([status.code, messages.length]).toEqual([0, 3])
+  })
+})
+
+/** Sets how many files a process may have open. */
+const allowFiles = (pid: number, count: number): void => {
+  execFileSync("prlimit", ["--pid", String(pid), `--nofile=${count}:`])
+}
+
+const hasPrlimit = spawnSync("prlimit", ["--version"]).status === 0
+
+describe.skipIf(!hasPrlimit)("a process without a file descriptor left", () => {
+  it("serves those it has, turns others away, says so once, and takes new ones as soon as it can", async () => {
+    const lab = await openLab({})
+    const { pid } = lab.sidecar
+    const call = lab.gateway.call({ requests: [request()] })
+    const served = await lab.worker.nextCall()
+    served.send(...tokens(1))
+    await call.messages.count(1, "a token")
+    const taken = new Set(fs.readdirSync(`/proc/${pid}/fd`).map(Number))
+    let free = 0
+    while (taken.has(free)) free++
+    const before = Number(/Max open files\s+(\d+)/.exec(fs.readFileSync(`/proc/${pid}/limits`, "utf8"))?.[1])
+    allowFiles(pid, free)
+    const { host, port } = endpoint(lab)
+    for (let at = 0; at < 20; at++) {
+      const socket = net.connect(port, host)
+      onTestFinished(() => void socket.destroy())
+      socket.on("error", () => undefined)
+      socket.resume()
+      await once(socket, "close")
+    }
+    const line = await lab.sidecar.logs.first((line) => line["limit"] === "descriptors", "a line about descriptors")
+    expect(line).toMatchObject({ level: "warn", msg: "a limit for gateway connections was reached" })
+    served.send(...tokens(1, 1))
+    await call.messages.count(2, "a token meanwhile")
+    allowFiles(pid, before)
+    const figures = await lab.sidecar.metrics()
+    expect(figures.get("sidecar_http2_limits_total{limit=\"descriptors\"}")).toBeGreaterThan(0)
+    expect(lab.sidecar.logs.all.filter((line) => line["limit"] === "descriptors")).toHaveLength(1)
+    const later = lab.newGateway().call({ requests: [request()] })
+    ;(await lab.worker.nextCall()).answer(1)
+    expect((await later.status).code).toBe(0)
+    served.send(endOfStream(2))
+    served.end()
+    expect((await collect(call)).status.code).toBe(0)
   })
 })
 

@@ -1,5 +1,5 @@
 import { Effect } from "effect"
-import { readFileSync } from "node:fs"
+import { closeSync, openSync, readFileSync } from "node:fs"
 
 /** Descriptors that gateways never get: for the worker, the journal, the operators' port, and what Node needs itself. */
 const KEPT = 128
@@ -27,3 +27,28 @@ export const possibleConnections = (wanted: number): Effect.Effect<number> =>
       possible
     )
   })
+
+/** How often is looked whether a descriptor can be had. */
+const LOOK = "1 second"
+
+const hasOne = (): boolean => {
+  try {
+    closeSync(openSync("/dev/null", "r"))
+    return true
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? error.code : undefined
+    return code !== "EMFILE" && code !== "ENFILE"
+  }
+}
+
+/**
+ * Tells, again and again, while the process has no descriptor left. Nobody else does: libuv accepts such connections with
+ * one that it has put by, closes them at once, and Node hears nothing of it.
+ */
+export const watchDescriptors = (onNone: () => void): Effect.Effect<never> =>
+  Effect.forever(Effect.andThen(
+    Effect.sleep(LOOK),
+    Effect.sync(() => {
+      if (!hasOne()) onNone()
+    })
+  ))
