@@ -96,7 +96,7 @@ const post = (endpoint: string): Effect.Effect<BillingVerdict, BillingError, Sco
 /** More than any of our limits, and what may be on the way between two processes. */
 const mostRead = 8 * 1024 * 1024
 
-describe("answers of the billing service", () => {
+describe.concurrent("answers of the billing service", () => {
   it.live.each([[200, "Accepted"], [409, "Accepted"], [503, "Later"], [422, "Refused"], [413, "TooLarge"]] as const)(
     "are not read to an end that does not come: %i",
     ([status, verdict]) =>
@@ -195,7 +195,7 @@ const trace = (endpoint: string, until: Effect.Effect<unknown>) =>
     return lines
   })
 
-describe("answers of the collector", () => {
+describe.concurrent("answers of the collector", () => {
   it.live("are not followed elsewhere: a redirect is no delivery", () =>
     Effect.gen(function*() {
       const service = yield* serve((response) => void response.writeHead(302, { location: "/elsewhere" }).end("moved"))
