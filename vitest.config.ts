@@ -7,6 +7,7 @@ const wire = [
   "test/conformance/**/*.test.ts",
   "test/deploy/image.test.ts",
   "test/deploy/rendered.test.ts",
+  "test/deploy/systemd.test.ts",
   "test/http2/peers/**/*.test.ts",
   "test/twins/**/*.test.ts",
   "test/wire/**/*.test.ts",
