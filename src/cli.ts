@@ -12,13 +12,28 @@ import { runToEnd } from "./cli/process.ts"
 import { run } from "./cli/run.ts"
 import { logLevel, reload } from "./cli/settings.ts"
 import { status } from "./cli/status.ts"
+import { stream, streams } from "./cli/streams.ts"
 import { usage } from "./cli/usage.ts"
 import { worker } from "./cli/worker.ts"
 import { version } from "./internal/version.ts"
 
 const root = Command.make("sidecar", {}, () => daemon).pipe(
   Command.withDescription("A resilient gRPC sidecar beside an LLM inference worker. Without a command it runs."),
-  Command.withSubcommands([run, demo, check, status, events, ...orders, reload, logLevel, predict, worker, usage])
+  Command.withSubcommands([
+    run,
+    demo,
+    check,
+    status,
+    events,
+    streams,
+    stream,
+    ...orders,
+    reload,
+    logLevel,
+    predict,
+    worker,
+    usage
+  ])
 )
 
 /** "…; did you mean worker?" */

@@ -3,9 +3,7 @@ import { Command, Flag } from "effect/cli"
 import { type CliExit, ExitCode, quietly } from "./exit.ts"
 import { notASidecar, order, type Payload } from "./order.ts"
 import { connect, type Peer, peerFlags, reachable } from "./peer.ts"
-import { duration, onStdout, print, printLine } from "./terminal.ts"
-
-const CLEAR_SCREEN = "\u001B[H\u001B[2J"
+import { CLEAR_SCREEN, duration, onStdout, print, printLine } from "./terminal.ts"
 
 const ask = (peer: Peer): Effect.Effect<Payload, CliExit> =>
   Effect.filterOrFail(

@@ -20,6 +20,9 @@ export const cell = (text: string, most = widest): string => {
   return points.length <= most ? points.join("") : `${points.slice(0, most - 1).join("")}…`
 }
 
+/** For what is shown again and again in the same place. */
+export const CLEAR_SCREEN = "\u001B[H\u001B[2J"
+
 /** Writes to stdout and waits until it was taken. Ends quietly when nobody reads any more (`| head`). */
 export const print = (text: string): Effect.Effect<void, CliExit> =>
   Effect.callback<void, CliExit>((resume) => {

@@ -1,5 +1,6 @@
 import { Effect, Layer } from "effect"
 import { configuredLimits } from "../internal/metrics/configuredLimits.ts"
+import { onSettingsChange } from "../services/ConfigReload.ts"
 import { LimitMetrics } from "../services/LimitMetrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 
@@ -7,6 +8,9 @@ import { SidecarConfig } from "../services/SidecarConfig.ts"
 export const layer: Layer.Layer<never, never, LimitMetrics | SidecarConfig> = Layer.effectDiscard(
   Effect.gen(function*() {
     const { limits } = yield* LimitMetrics
-    limits(configuredLimits(yield* SidecarConfig))
+    const settings = yield* SidecarConfig
+    const show = () => limits(configuredLimits(settings))
+    show()
+    yield* onSettingsChange(show)
   })
 )

@@ -1,5 +1,6 @@
 import { Effect, Layer, Logger, LogLevel, References, type Scope } from "effect"
 import { jsonLine, logEntry, prettyLine } from "../internal/ops/logLine.ts"
+import { LogLines, type LogLinesWriter } from "../services/LogLines.ts"
 import { LogThreshold } from "../services/LogThreshold.ts"
 import { type Settings, SidecarConfig } from "../services/SidecarConfig.ts"
 
@@ -31,6 +32,9 @@ const urgent: ReadonlySet<string> = new Set(["Warn", "Error", "Fatal"])
 
 const ignore = (): void => {}
 
+/** Writes a line; `now`: at once, with all that waits. */
+type Write = (line: string, now: boolean) => void
+
 /** Characters that may wait for the end of the turn. */
 const maxPending = 65_536
 
@@ -41,7 +45,7 @@ const maxPending = 65_536
  */
 const makeWriter = Effect.fnUntraced(function*(
   stream: LogStream
-): Effect.fn.Return<(line: string, now: boolean) => void, never, Scope.Scope> {
+): Effect.fn.Return<Write, never, Scope.Scope> {
   let pending = ""
   let scheduled: NodeJS.Immediate | undefined
   const flush = (): void => {
@@ -79,28 +83,43 @@ export const layerWith = (options?: LoggingOptions): Layer.Layer<never> => {
   const pretty = (options?.format ?? (terminal ? "pretty" : "json")) === "pretty"
   const level = options?.level ?? "info"
   const threshold = typeof level === "string" ? undefined : () => levels[level()]
-  const logger = Effect.map(
-    makeWriter(stream),
-    (write) =>
-      Logger.make<unknown, void>(({ cause, date, fiber, logLevel, message }) => {
-        if (threshold !== undefined && LogLevel.isGreaterThan(threshold(), logLevel)) return
-        const entry = logEntry({
-          time: date,
-          level: logLevel,
-          message,
-          annotations: fiber.getRef(References.CurrentLogAnnotations),
-          spans: fiber.getRef(References.CurrentLogSpans),
-          cause
-        })
-        write(pretty ? prettyLine(entry, color) : jsonLine(entry), urgent.has(logLevel))
+  const minimum = typeof level === "string" ? levels[level] : "Trace"
+  const isBelow = (level: LogLevel.LogLevel): boolean => LogLevel.isGreaterThan(threshold?.() ?? minimum, level)
+  const makeLogger = (write: Write) =>
+    Logger.make<unknown, void>(({ cause, date, fiber, logLevel, message }) => {
+      if (threshold !== undefined && isBelow(logLevel)) return
+      const entry = logEntry({
+        time: date,
+        level: logLevel,
+        message,
+        annotations: fiber.getRef(References.CurrentLogAnnotations),
+        spans: fiber.getRef(References.CurrentLogSpans),
+        cause
       })
-  )
-  return Layer.mergeAll(
-    Logger.layer([logger, Logger.tracerLogger]),
-    // A level that may change is looked up when a line comes.
-    Layer.succeed(References.MinimumLogLevel, typeof level === "string" ? levels[level] : "Trace"),
-    Layer.succeed(LogThreshold, threshold)
-  )
+      write(pretty ? prettyLine(entry, color) : jsonLine(entry), urgent.has(logLevel))
+    })
+  const makeLines = (write: Write): LogLinesWriter => ({
+    add: (at, level, message, fields) => {
+      if (isBelow(level)) return
+      const time = new Date(at)
+      if (!pretty) {
+        return write(
+          JSON.stringify({ time: time.toISOString(), level: level.toLowerCase(), msg: message, ...fields }),
+          false
+        )
+      }
+      const known = Object.entries(fields).filter(([, value]) => value !== null && value !== "")
+      write(prettyLine({ time, level, message, fields: known, stack: undefined }, color), false)
+    }
+  })
+  return Layer.unwrap(Effect.map(makeWriter(stream), (write) =>
+    Layer.mergeAll(
+      Logger.layer([makeLogger(write), Logger.tracerLogger]),
+      // A level that may change is looked up when a line comes.
+      Layer.succeed(References.MinimumLogLevel, minimum),
+      Layer.succeed(LogThreshold, threshold),
+      Layer.succeed(LogLines, makeLines(write))
+    )))
 }
 
 /** Logs as `log_level`, which may change, and `log_format` say; `options` go before them. */

@@ -1,4 +1,5 @@
 import { Clock, Effect, Fiber, Layer, Option, type Scope } from "effect"
+import { hostname } from "node:os"
 import * as RecentWindow from "../internal/metrics/recentWindow.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import { prefersOpenMetrics } from "../internal/ops/accepted.ts"
@@ -91,6 +92,7 @@ const makePages = Effect.fnUntraced(function*(
     success: figures["sidecar_requests_success_total"] ?? 0,
     failed: figures["sidecar_requests_failed_total"] ?? 0,
     cancelled: figures["sidecar_requests_cancelled_total"] ?? 0,
+    cpu: figures["process_cpu_seconds_total"] ?? 0,
     distributions: Object.fromEntries(
       Object.entries(histograms).map(([key, name]) => [key, readings?.distribution(name)])
     )
@@ -129,7 +131,10 @@ const makePages = Effect.fnUntraced(function*(
       settings,
       billed,
       publish,
-      events: events?.history() ?? []
+      events: events?.history() ?? [],
+      identity: { host: hostname(), pid: process.pid, sidecar_id: journal?.sidecarId() ?? null },
+      running: proxy.running(),
+      stepSeconds
     })
   })
 

@@ -12,7 +12,6 @@ import { type Arrival, Arrivals } from "../internal/stream/arrivals.ts"
 import { departed } from "../internal/stream/deadline.ts"
 import { describe } from "../internal/stream/describe.ts"
 import type { FirstMessage } from "../internal/stream/firstMessage.ts"
-import { logEnd } from "../internal/stream/logEnd.ts"
 import * as OpeningBreaker from "../internal/stream/openingBreaker.ts"
 import { PassthroughCall } from "../internal/stream/passthroughCall.ts"
 import { PlaceQueue } from "../internal/stream/placeQueue.ts"
@@ -235,8 +234,7 @@ const make: Effect.Effect<
         }
         streams.remove(place, stream)
         left()
-      })),
-      Effect.andThen(logEnd(stream))
+      }))
     )
 
   /** From here on the stream counts: it has a record, whatever its end. */

@@ -18,6 +18,7 @@ import type { UsageMeter } from "../services/UsageMeter.ts"
 import type { UsageMetrics } from "../services/UsageMetrics.ts"
 import { WorkerChannel } from "../services/WorkerChannel.ts"
 import type { WorkerConnection } from "../services/WorkerConnection.ts"
+import * as AccessLog from "./AccessLog.ts"
 import * as BoundedEvents from "./BoundedEvents.ts"
 import * as Drain from "./Drain.ts"
 import * as HookedConnection from "./HookedConnection.ts"
@@ -64,6 +65,7 @@ const layerOver = <E>(journal: Layer.Layer<UsageJournal, E, SidecarConfig | Usag
     Layer.provideMerge(BoundedEvents.layerOfDrain),
     Layer.provideMerge(ReplayingProxy.layer),
     Layer.provideMerge(HookedConnection.layer),
+    Layer.provideMerge(AccessLog.layer),
     // The end of a stream is told once, to all who want to know.
     Layer.provideMerge(ReportFanout.layer),
     // A refusal is told where it is counted.

@@ -1,4 +1,4 @@
-import { Context, Effect, LogLevel, References } from "effect"
+import { Context, type LogLevel } from "effect"
 
 /**
  * The least severe level that is written now, where that may change while the program runs: Effect's own
@@ -9,10 +9,3 @@ import { Context, Effect, LogLevel, References } from "effect"
 export const LogThreshold = Context.Reference<(() => LogLevel.LogLevel) | undefined>("cy-llm-sidecar/LogThreshold", {
   defaultValue: () => undefined
 })
-
-/** Whether a line of `level` would be written: for words that are put together for each stream. */
-export const isLogged = (level: LogLevel.LogLevel): Effect.Effect<boolean> =>
-  Effect.withFiber((fiber) => {
-    const threshold = fiber.getRef(LogThreshold)?.() ?? fiber.getRef(References.MinimumLogLevel)
-    return Effect.succeed(!LogLevel.isGreaterThan(threshold, level))
-  })

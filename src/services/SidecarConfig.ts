@@ -225,6 +225,13 @@ export const Settings = Schema.Struct({
     metrics_max_connections: orElse(Count, 100),
     /** The least severe level that is logged. */
     log_level: orElse(choice("trace", "debug", "info", "warn", "error"), "info"),
+    /** The level of the line of a stream that ended in an ordinary way, or was refused; others are "info"; "off": no lines. */
+    access_log_level: orElse(choice("off", "trace", "debug", "info", "warn", "error"), "info"),
+    /** Share of those ordinary lines that is written, 0 to 1; other ends have theirs always. */
+    access_log_sample: orElse(
+      Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 })).pipe(expects("a number from 0 to 1")),
+      1
+    ),
     /** None: "pretty" when stdout is a terminal, else "json". */
     log_format: Schema.optionalKey(choice("pretty", "json")),
     /** OTLP over HTTP for traces; none: what `OTEL_EXPORTER_OTLP_ENDPOINT` says, else no traces. */

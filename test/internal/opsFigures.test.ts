@@ -47,6 +47,7 @@ describe("RecentWindow", () => {
     success: 0,
     failed: 0,
     cancelled: 0,
+    cpu: 0,
     distributions: {},
     ...over
   })

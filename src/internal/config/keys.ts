@@ -64,7 +64,9 @@ const liveKeys: ReadonlySet<string> = new Set([
   "hold_notice",
   "batch_interval_secs",
   "notice_prefixes",
-  "log_level"
+  "log_level",
+  "access_log_level",
+  "access_log_sample"
 ])
 
 /** What they switch on is built at the start. */

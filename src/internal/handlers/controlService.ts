@@ -10,6 +10,7 @@ import type { WorkerConnection } from "../../services/WorkerConnection.ts"
 import { describe } from "../connection/statusWords.ts"
 import { decodeControl, encodeControl, MAX_ETA_SECS } from "../connection/workerRpc.ts"
 import { monotonicMillis } from "../monotonic.ts"
+import { streamRows } from "../ops/streamRow.ts"
 import { version } from "../version.ts"
 import { isForwarded } from "../wire/trust.ts"
 import { commandOf } from "./aiMessages.ts"
@@ -18,6 +19,9 @@ import { configCommands, type ConfigCommandsOptions } from "./configCommands.ts"
 import { type Command, done, mistake, type Payload } from "./controlCommand.ts"
 import { type Peeked, peekFirst } from "./peekedCall.ts"
 import { unary, type UnaryOptions } from "./unary.ts"
+
+/** Streams of one answer of `sidecar.streams`, the oldest ones. */
+const MOST_STREAMS = 1000
 
 /** Commands that start so are the sidecar's own; all others go to the worker. */
 const OWN = "sidecar."
@@ -109,6 +113,20 @@ const commands = (options: ControlOptions): Readonly<Record<string, Command>> =>
     "sidecar.undrain": () => Effect.as(proxy.undrain, done),
     "sidecar.reconnect": () => Effect.as(connection.reconnect, done),
     ...configCommands(options),
+    "sidecar.streams": () =>
+      Effect.sync(() => ({
+        ...done,
+        total: String(proxy.running().length),
+        streams: JSON.stringify(streamRows(proxy.running(), MOST_STREAMS))
+      })),
+    "sidecar.stream_kill": ({ id = "" }) =>
+      Effect.suspend(() => {
+        if (!proxy.kill(id)) return Effect.succeed(mistake(`no stream under way has the id ${JSON.stringify(id)}`))
+        return Effect.as(
+          Effect.logWarning("stream ended by an operator").pipe(Effect.annotateLogs({ record_id: id })),
+          done
+        )
+      }),
     "sidecar.events": (payload) => {
       const after = Number(payload.after ?? 0)
       if (!Number.isSafeInteger(after)) return Effect.succeed(mistake("after: expected the revision of an event"))

@@ -9,6 +9,8 @@ export interface Totals {
   readonly success: number
   readonly failed: number
   readonly cancelled: number
+  /** CPU time of the process in seconds. */
+  readonly cpu: number
   /** Histograms by the name under which {@link Recent} reports them. */
   readonly distributions: Readonly<Record<string, Distribution | undefined>>
 }
@@ -28,6 +30,8 @@ export interface Recent {
   readonly seconds: number
   /** Over the last two steps, about ten seconds. */
   readonly tokensPerSecond: number
+  /** CPU seconds a second, over the last two steps: 1 is one core. */
+  readonly cpuRatio: number
   /** Tokens a second in each step of the window, oldest first. */
   readonly history: ReadonlyArray<number>
   readonly success: number
@@ -67,6 +71,7 @@ export const make = (steps: number) => {
       return {
         seconds: Math.max(0, now.at - first.at) / 1000,
         tokensPerSecond: rate(now.tokens - shortly.tokens, now.at - shortly.at),
+        cpuRatio: rate(now.cpu - shortly.cpu, now.at - shortly.at),
         history: readings.slice(1).map((reading, index) => {
           const before = readings[index] ?? reading
           return rate(reading.tokens - before.tokens, reading.at - before.at)

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto"
+import type { StatusReport } from "../../services/StatusReport.ts"
 import { statusPageScript } from "./statusPageScript.ts"
 import { statusPageStyle } from "./statusPageStyle.ts"
-import type { StatusReport } from "./statusReport.ts"
 
 const sha256 = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`
 

@@ -1,9 +1,12 @@
 import type { Reading } from "../../services/MetricReadings.ts"
 import type { PastEvent } from "../../services/PastEvent.ts"
+import type { RunningStream } from "../../services/RunningStream.ts"
 import type { Settings } from "../../services/SidecarConfig.ts"
+import type { StatusReport } from "../../services/StatusReport.ts"
 import type { WorkerHealth } from "../../services/WorkerConnection.ts"
 import type { Recent } from "../metrics/recentWindow.ts"
 import type { Readiness } from "./readiness.ts"
+import { streamRows } from "./streamRow.ts"
 
 /** What the status page is made of. */
 export interface StatusSource {
@@ -25,12 +28,19 @@ export interface StatusSource {
   readonly publish: (text: string) => string
   /** What happened lately, the oldest first. */
   readonly events: ReadonlyArray<PastEvent>
+  readonly identity: StatusReport["identity"]
+  readonly running: ReadonlyArray<RunningStream>
+  /** Between two figures of the history. */
+  readonly stepSeconds: number
 }
 
 /** How many of the worker's own figures, and how many models, the page shows. */
 const maxRows = 12
 
-const circuitWords = ["closed", "half open", "open"]
+/** The streams under way that it lists. */
+const maxStreams = 20
+
+const circuitWords = ["closed", "half open", "open"] as const
 
 /** `unix` for a socket: where it lies is nobody's business but the operator's on the machine itself. */
 const listenWord = (address: string): string => address.startsWith("unix:") ? "a Unix socket" : address
@@ -39,7 +49,7 @@ const labelled = (readings: ReadonlyArray<Reading>, label: string): ReadonlyArra
   readings.map(({ labels, value }) => [String(labels?.[label] ?? ""), value])
 
 const summary = (
-  { figures, readiness, recent, settings }: StatusSource
+  { figures, readiness, recent, settings, stepSeconds }: StatusSource
 ) => ({
   streams: {
     in_flight: readiness.streams_in_flight,
@@ -55,7 +65,8 @@ const summary = (
   tokens: {
     total: figures["sidecar_tokens_processed_total"] ?? 0,
     per_second: recent.tokensPerSecond,
-    history: recent.history
+    history: recent.history,
+    history_step_seconds: stepSeconds
   },
   recent: {
     seconds: recent.seconds,
@@ -80,8 +91,39 @@ const usage = ({ billed, figures, settings, series }: StatusSource) => {
   }
 }
 
-/** The content of `/status.json`. Nothing in it names a path or repeats what a model said. */
-export const statusReport = (source: StatusSource) => {
+/** Bounds that are in force, beside what they bound. */
+const limits = ({ figures, readiness, running, series, settings: { metering, server, reload } }: StatusSource) => {
+  const open = new Map(labelled(series("sidecar_open_calls"), "kind"))
+  const records = new Map(labelled(series("sidecar_usage_records"), "state"))
+  const atWorker = running.filter(({ state }) => state === "at the worker").length
+  return [
+    { name: "max_concurrent_streams", value: readiness.streams_in_flight, limit: server.max_concurrent_streams },
+    { name: "max_worker_streams", value: atWorker, limit: server.max_worker_streams },
+    { name: "max_queued_streams", value: figures["sidecar_streams_queued"] ?? 0, limit: server.max_queued_streams },
+    { name: "max_held_streams", value: figures["sidecar_streams_held"] ?? 0, limit: reload.max_held_streams },
+    { name: "max_connections", value: figures["sidecar_gateway_connections"] ?? 0, limit: server.max_connections },
+    { name: "max_own_calls", value: open.get("own") ?? 0, limit: server.max_own_calls },
+    {
+      name: "max_unfinished_bytes",
+      value: figures["sidecar_unfinished_bytes"] ?? 0,
+      limit: server.max_unfinished_bytes
+    },
+    { name: "offline_queue_size", value: records.get("waiting") ?? 0, limit: metering.offline_queue_size }
+  ].filter(({ limit }) => limit > 0)
+}
+
+const ownProcess = ({ figures, recent }: StatusSource) => ({
+  rss_bytes: figures["process_resident_memory_bytes"] ?? 0,
+  cpu_ratio: recent.cpuRatio,
+  loop_p99_seconds: figures["nodejs_eventloop_lag_p99_seconds"] ?? 0,
+  open_fds: figures["process_open_fds"] ?? null
+})
+
+/**
+ * The content of `/api/status`. Nothing in it names a path or repeats what a model said; it names the tenants and gateways of
+ * streams under way.
+ */
+export const statusReport = (source: StatusSource): StatusReport => {
   const { figures, health, now, publish, readiness, series, settings, startedAt, uptimeMillis, version } = source
   const bind = settings.server.bind_addr
   return {
@@ -89,6 +131,7 @@ export const statusReport = (source: StatusSource) => {
     version,
     started_at: new Date(startedAt).toISOString(),
     uptime_seconds: uptimeMillis / 1000,
+    identity: source.identity,
     readiness,
     ...summary(source),
     worker: {
@@ -99,10 +142,13 @@ export const statusReport = (source: StatusSource) => {
         ? null
         : {
           healthy: health.healthy,
-          metrics: Object.entries(health.metrics).slice(0, maxRows).map(([name, value]) => [
-            publish(name),
-            publish(value)
-          ])
+          as_of: readiness.status === "connected" ? null : readiness.since,
+          metrics: Object.entries(health.metrics).slice(0, maxRows).map(([name, value]) =>
+            [
+              publish(name),
+              publish(value)
+            ] as const
+          )
         }
     },
     models: labelled(series("sidecar_model_tokens_total"), "model_id")
@@ -110,7 +156,17 @@ export const statusReport = (source: StatusSource) => {
       .slice(0, maxRows)
       .map(([name, tokens]) => [publish(name), tokens] as const),
     outcomes: labelled(series("sidecar_stream_outcomes_total"), "outcome").filter(([, value]) => value > 0),
+    refusals: labelled(series("sidecar_refusals_total"), "reason").filter(([, value]) => value > 0)
+      .toSorted(([, a], [, b]) => b - a),
+    limits: limits(source),
+    running: streamRows(source.running, maxStreams).map((row) => ({
+      ...row,
+      model: publish(row.model),
+      tenant: publish(row.tenant),
+      trace_id: publish(row.trace_id)
+    })),
     usage: usage(source),
+    process: ownProcess(source),
     events: source.events.map((event): PastEvent => ({ ...event, text: publish(event.text) })),
     config: {
       gateway_address: (typeof bind === "string" ? [bind] : bind).map(listenWord),
@@ -127,5 +183,3 @@ export const statusReport = (source: StatusSource) => {
     }
   }
 }
-
-export type StatusReport = ReturnType<typeof statusReport>
