@@ -6,6 +6,7 @@ const wire = [
   "test/cli/**/*.test.ts",
   "test/conformance/**/*.test.ts",
   "test/deploy/image.test.ts",
+  "test/deploy/alerts.test.ts",
   "test/deploy/rendered.test.ts",
   "test/deploy/systemd.test.ts",
   "test/http2/peers/**/*.test.ts",
