@@ -95,10 +95,57 @@ describe.each(readmes)("%s for newcomers", (page) => {
       assert.isAtLeast(named.size, 9)
     }).pipe(Effect.provide(PromMetrics.layer)))
 
+  it("is read in one go: two hundred lines, the reference is elsewhere", () => {
+    assert.isAtMost(text.trimEnd().split("\n").length, 200)
+  })
+
+  it("links only to what is in the package, too", () => {
+    const { files } = JSON.parse(read("package.json")) as { readonly files: ReadonlyArray<string> }
+    // npm adds these itself; CONTRIBUTING.md is for those who have the repository.
+    const published = [...files, "README.md", "LICENSE", "CONTRIBUTING.md"]
+    const targets = found(text, /\]\((?!https?:|#)([^)#]+)/g).flat()
+    assert.deepStrictEqual(targets.filter((target) => !published.includes(target.split("/")[0] ?? "")), [])
+    assert.isAbove(targets.length, 20)
+  })
+})
+
+describe("the two readmes", () => {
+  /** Headings, commands and links: what has to be equal in every language. */
+  const shape = (page: string) => {
+    const text = read(page)
+    return {
+      headings: found(text, /^(#+) /gm).flat(),
+      commands: found(text, /```bash\n([\s\S]*?)```/g).flat().map((block) => block.replace(/ +#.*/g, "")),
+      rows: found(text, /^(\|)/gm).length,
+      links: [...new Set(found(text, /\]\((?!#)([^)]+)\)/g).flat())]
+        .filter((link) => !/^README|zh-CN\.md$/.test(link)).sort()
+    }
+  }
+
+  it("say the same", () => {
+    assert.deepStrictEqual(shape("README.zh-CN.md"), shape("README.md"))
+  })
+})
+
+describe.each(["docs/troubleshooting.md", "docs/zh-CN.md"])("%s", (page) => {
+  const text = read(page)
+
   it("has a remedy for every fault of the link to the worker", () => {
     const rest = ["LinkBroken", "GoingAway"]
     const missing = LinkFault.literals.filter((fault) => !text.includes(`\`${fault}\``) && !rest.includes(fault))
     assert.deepStrictEqual(missing, [])
+  })
+})
+
+describe("docs/README.md", () => {
+  it("names every document", () => {
+    const text = read("docs/README.md")
+    assert.deepStrictEqual(
+      docs.map((name) => name.slice("docs/".length)).filter((name) =>
+        name !== "README.md" && !text.includes(`](${name})`)
+      ),
+      []
+    )
   })
 })
 

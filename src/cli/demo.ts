@@ -155,8 +155,11 @@ export const demo = Command.make("demo", flags, ({ prompt, stay }) =>
       ({ body }) => counted(figuresOf(body)) ? figuresOf(body) : undefined
     )
     yield* printLine(`\n${onStdout.bold("What moved in /metrics")}\n${renderMoved(moved(before, after))}`)
-    if (!stay) return yield* printLine(`\nNext: ${self} demo --stay keeps both up, with commands to try.`)
-    yield* printLine(`\n${onStdout.bold("Both stay up until Ctrl-C. Try, from another terminal:")}`)
+    if (!stay) {
+      return yield* printLine(`\nNext: ${self} demo --stay keeps both up, with a status page and commands to try.`)
+    }
+    yield* printLine(`\n${onStdout.bold("Both stay up until Ctrl-C.")} The status page: ${onStdout.bold(`${http}/`)}`)
+    yield* printLine("Try, from another terminal:")
     yield* printLine(next(grpc, http, worker.pid))
     return yield* Effect.never
   }).pipe(Effect.scoped)).pipe(

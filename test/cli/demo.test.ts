@@ -36,6 +36,8 @@ describe("sidecar demo", () => {
     const address = /--addr (\S+)/.exec(predict)?.[1] ?? ""
     const answer = await run(["predict", "--addr", address, "--model", "qwen-7b", "--max-new-tokens", "2", "你好"])
     expect({ code: answer.code, stdout: answer.stdout }).toEqual({ code: 0, stdout: "你好！\n" })
+    const [, page = ""] = /The status page: (http:\S+)/.exec(demo.stdout) ?? []
+    expect(await (await fetch(page)).text()).toContain("<html")
     const metrics = await fetch(/(http:\S+\/metrics)/.exec(await demo.line("curl -s"))?.[1] ?? "")
     expect(await metrics.text()).toContain("sidecar_requests_success_total 2")
     demo.child.kill("SIGINT")
