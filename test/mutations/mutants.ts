@@ -46,8 +46,9 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "holds without bound in number",
     edits: [{
       file: "src/internal/stream/waitingRoom.ts",
-      find: "if (this.#waiting.size >= maxStreams || this.#bytes + stream.heldBytes > maxBytes) return false",
-      replace: "if (maxStreams + maxBytes < 0) return false"
+      find:
+        "if (this.#waiting.size >= max_held_streams || this.#bytes + stream.heldBytes > max_held_bytes) return false",
+      replace: "if (max_held_streams + max_held_bytes < 0) return false"
     }],
     found: ["no more is held, queued or in flight than the limits say"]
   },
@@ -234,8 +235,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "is ready while there is no room for one more stream",
     edits: [{
       file: "src/internal/stream/waitingRoom.ts",
-      find: "return this.#waiting.size >= maxStreams || this.#bytes >= maxBytes",
-      replace: "return this.#waiting.size > maxStreams + maxBytes"
+      find: "return this.#waiting.size >= max_held_streams || this.#bytes >= max_held_bytes",
+      replace: "return this.#waiting.size > max_held_streams + max_held_bytes"
     }],
     found: [READY]
   },
