@@ -15,7 +15,8 @@ const wire = [
   "test/layers/SqliteJournal*.test.ts",
   "test/layers/tornJournal.test.ts",
   "test/mutations/**/*.test.ts",
-  "test/simulation/exploreCommand.test.ts"
+  "test/simulation/exploreCommand.test.ts",
+  "test/walls.test.ts"
 ]
 
 /** What measures memory, or wants the machine for itself: one file at a time, when all others are done. */

@@ -1,7 +1,7 @@
 import { parseBillingEndpoint } from "../../services/BillingEndpoint.ts"
 import type { Settings } from "../../services/SidecarConfig.ts"
-import { hasCredentials } from "../outbound/endpoint.ts"
 import type { Contradiction } from "./contradiction.ts"
+import { hasCredentials } from "./credentials.ts"
 
 const tlsKeys = ["billing_tls_ca", "billing_tls_cert", "billing_tls_key"] as const
 

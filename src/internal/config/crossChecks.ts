@@ -1,9 +1,9 @@
 import { type BindAddress, formatBindAddress, parseBindAddress } from "../../services/Address.ts"
 import type { Settings } from "../../services/SidecarConfig.ts"
 import { roomForToken } from "../../services/WorkerToken.ts"
-import { hasReadableCredentials } from "../outbound/endpoint.ts"
 import { billingContradictions } from "./billingChecks.ts"
 import type { Contradiction } from "./contradiction.ts"
+import { hasReadableCredentials } from "./credentials.ts"
 
 export type { Contradiction } from "./contradiction.ts"
 

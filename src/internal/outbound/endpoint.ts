@@ -1,4 +1,4 @@
-import { isNatsAddress, unescaped } from "../../services/BillingEndpoint.ts"
+import { unescaped } from "../../services/BillingEndpoint.ts"
 import { secretParameter } from "../config/show.ts"
 
 /** Where we post to, from the configuration. */
@@ -8,16 +8,6 @@ export interface Endpoint {
   /** The value of `Authorization` (RFC 7617) when the address had a user name or a password; never to be shown. */
   readonly authorization: string | undefined
 }
-
-/** Whether each `%` of an address's credentials begins an escape (RFC 3986 §2.1) and the bytes are UTF-8. */
-export const hasReadableCredentials = (address: string): boolean => {
-  if (isNatsAddress(address)) return unescaped(/^\w+:\/\/([^/]*)@/.exec(address)?.[1] ?? "") !== undefined
-  const { password, username } = new URL(address)
-  return unescaped(username) !== undefined && unescaped(password) !== undefined
-}
-
-/** Whether an address brings a user name, a password or a token of its own. */
-export const hasCredentials = (address: string): boolean => /^\w+:\/\/[^/?#]*@/.test(address)
 
 /** Splits a URL; credentials that cannot be decoded are taken as they are written. */
 export const endpointOf = (address: string): Endpoint => {
