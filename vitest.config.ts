@@ -5,10 +5,8 @@ import { configDefaults, defineConfig } from "vitest/config"
 const wire = [
   "test/cli/**/*.test.ts",
   "test/conformance/**/*.test.ts",
-  "test/deploy/image.test.ts",
+  "test/deploy/{image,rendered,systemd,workflows}.test.ts",
   "test/deploy/alerts.test.ts",
-  "test/deploy/rendered.test.ts",
-  "test/deploy/systemd.test.ts",
   "test/http2/peers/**/*.test.ts",
   "test/twins/**/*.test.ts",
   "test/wire/**/*.test.ts",
