@@ -50,9 +50,11 @@ const forever = async (round: () => Promise<void>): Promise<void> => {
   for (;;) await round()
 }
 
-/** Sends, unless it is cut off meanwhile. */
-const say = (attacker: RawConnection, bytes: Uint8Array): Promise<unknown> =>
-  Promise.race([attacker.send(bytes), attacker.goaway.promise, attacker.closed.promise])
+/** Sends, unless it is cut off meanwhile; then hears what was said. */
+const say = async (attacker: RawConnection, bytes: Uint8Array): Promise<void> => {
+  await Promise.race([attacker.send(bytes), attacker.goaway.promise, attacker.closed.promise])
+  await new Promise((resolve) => setImmediate(resolve))
+}
 
 const over = ({ closed, goaway }: RawConnection): boolean => closed.settled() || goaway.settled()
 

@@ -83,8 +83,10 @@ def call(port, count, *files):
     for number in range(int(count)):
         stream = connection.get_next_available_stream_id()
         fields = [(":method", "POST"), (":path", "/echo"), (":scheme", "http"), (":authority", "localhost")]
+        fields += [("te", "trailers"), ("content-type", "application/grpc")]
         connection.send_headers(stream, fields + [("x-number", str(number)), ("authorization", "secret")])
-        sent[stream] = bytes([number % 256]) * 20000
+        # A gRPC message: its prefix, and 20,000 bytes.
+        sent[stream] = b"\0" + (20000).to_bytes(4, "big") + bytes([number % 256]) * 20000
         waiting[stream] = (sent[stream], True)
         got[stream] = b""
     flush(connection, sock, waiting)
