@@ -96,7 +96,7 @@ const makeSink = Effect.fnUntraced(function*(
             reason: "no_answer",
             detail,
             retryAfterMillis: undefined,
-            remedy: tlsRemedy(detail)
+            remedy: tlsRemedy(detail, url.protocol === "https:")
           }))
         }
       })

@@ -99,11 +99,15 @@ describe("TLS files that change", () => {
     const folder = fs.mkdtempSync(path.join(process.env["TMPDIR"] ?? "/tmp", "cyt-"))
     onTestFinished(() => fs.rmSync(folder, { recursive: true, force: true }))
     const [cert, key] = [path.join(folder, "tls.crt"), path.join(folder, "tls.key")]
+    // As Kubernetes mounts a Secret: what changes is a link in the middle of the way.
+    const data = path.join(folder, "..data")
+    for (const file of [cert, key]) fs.symlinkSync(path.join("..data", path.basename(file)), file)
     const install = (crtFile: string, keyFile: string) => {
-      for (const [from, to] of [[crtFile, cert], [keyFile, key]] as const) {
-        fs.copyFileSync(from, `${to}.new`)
-        fs.renameSync(`${to}.new`, to)
-      }
+      const fresh = fs.mkdtempSync(path.join(folder, "..2026_"))
+      fs.copyFileSync(crtFile, path.join(fresh, "tls.crt"))
+      fs.copyFileSync(keyFile, path.join(fresh, "tls.key"))
+      fs.symlinkSync(path.basename(fresh), `${data}.new`)
+      fs.renameSync(`${data}.new`, data)
     }
     install(fixture("server.crt"), fixture("server.key"))
     const lab = await openLab({ env: { SIDECAR_TLS_CERT: cert, SIDECAR_TLS_KEY: key } })

@@ -3,7 +3,7 @@ import type { Socket } from "node:net"
 import * as tls from "node:tls"
 import type { BindError } from "../../services/GrpcServer.ts"
 import type { Settings } from "../../services/SidecarConfig.ts"
-import { fileIdentity } from "../wire/socketAddress.ts"
+import { fileVersion } from "../fileVersion.ts"
 import { type TlsFiles, tlsFiles } from "../wire/tlsFiles.ts"
 
 /** Time in which a TLS handshake must be over, in milliseconds. */
@@ -39,13 +39,10 @@ const secureContext = (files: TlsFiles): tls.SecureContextOptions => ({
   ...(files.clientCa === undefined ? {} : { ca: files.clientCa })
 })
 
-/** The files as they stand there now: a rename in their place, or a link that turns elsewhere, counts. */
+/** The files as they stand there now: a rename in their place counts, and a link anywhere on the way that turns elsewhere. */
 const identities = (config: Settings["server"]): string =>
   [config.tls_cert, config.tls_key, config.tls_client_ca]
-    .map((path) => {
-      const identity = path === undefined ? undefined : fileIdentity(path)
-      return `${identity?.file} ${identity?.changed}`
-    })
+    .map((path) => path === undefined ? "" : fileVersion(path))
     .join("|")
 
 /**

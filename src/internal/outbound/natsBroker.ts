@@ -145,6 +145,7 @@ export const natsBroker = Effect.fnUntraced(function*(options: {
     const context: NatsFaultContext = {
       subject: endpoint.subject,
       credentialsKey: credentialsKeyOf(auth),
+      secure: endpoint.tls || auth.tls !== undefined,
       secrets: [...auth.secrets, endpoint.password ?? endpoint.user ?? ""]
     }
     const connection = yield* dial(optionsOf(endpoint, auth, name), context)

@@ -11,6 +11,8 @@ export interface NatsFaultContext {
   /** The key by which the server knows us. */
   readonly credentialsKey: string
   readonly secrets: ReadonlyArray<string>
+  /** TLS is demanded. */
+  readonly secure: boolean
 }
 
 /** So much of a server's text is kept. Characters. */
@@ -31,7 +33,7 @@ const isNoResponders = (error: unknown): boolean =>
 
 /** What a failed connect or publish means (docs/billing.md has the table). */
 export const natsFault = (error: unknown, context: NatsFaultContext): BrokerTrouble | BrokerRefusal => {
-  const { credentialsKey, secrets, subject } = context
+  const { credentialsKey, secrets, secure, subject } = context
   const words = (text: string) => foreignWords(text, detailLimit, secrets)
   const misconfigured = (detail: string, remedy: string) =>
     new BrokerTrouble({ reason: "misconfigured", detail, remedy })
@@ -84,5 +86,5 @@ export const natsFault = (error: unknown, context: NatsFaultContext): BrokerTrou
       "enable TLS on the server, or write nats:// for plaintext in [metering] billing_endpoint"
     )
   }
-  return new BrokerTrouble({ reason: "no_answer", detail: `NATS: ${detail}`, remedy: tlsRemedy(detail) })
+  return new BrokerTrouble({ reason: "no_answer", detail: `NATS: ${detail}`, remedy: tlsRemedy(detail, secure) })
 }
