@@ -5,8 +5,7 @@ import { configDefaults, defineConfig } from "vitest/config"
 const wire = [
   "test/cli/**/*.test.ts",
   "test/conformance/**/*.test.ts",
-  "test/deploy/{image,rendered,systemd,workflows}.test.ts",
-  "test/deploy/alerts.test.ts",
+  "test/deploy/{alerts,image,prometheus,rendered,systemd,workflows}.test.ts",
   "test/http2/peers/**/*.test.ts",
   "test/twins/**/*.test.ts",
   "test/wire/**/*.test.ts",
@@ -26,6 +25,7 @@ const soak = [
   "test/layers/SupervisedConnection.random.test.ts",
   "test/mutations/**/*.test.ts",
   "test/conformance/ccore.test.ts",
+  "test/deploy/prometheus.test.ts",
   "test/http2/fuzz/*.test.ts",
   "test/simulation/explorer.test.ts",
   "test/simulation/leaks.test.ts",
