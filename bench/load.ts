@@ -33,6 +33,7 @@ export interface StreamEvents {
 
 interface Open extends StreamEvents {
   readonly expected: number
+  readonly tokenBytes: number
   bytes: number
   /** The first bytes of a token whose rest is still to come. */
   partial: Buffer | undefined
@@ -68,7 +69,7 @@ export class Load {
   #connectionCredit = 0
   #nextId = 1
   #failure: Error | undefined
-  #bytes = 0
+  #tokens = 0
   /** Streams that ended with all they had promised. */
   completed = 0
   /** Streams that were reset, refused or cut short. */
@@ -103,7 +104,7 @@ export class Load {
 
   /** Tokens received since the connection was opened. */
   get tokens(): number {
-    return Math.floor((this.#bytes - this.completed * END_MESSAGE.length) / TOKEN_BYTES)
+    return Math.floor(this.#tokens - this.completed * (END_MESSAGE.length / TOKEN_BYTES))
   }
 
   get open(): number {
@@ -115,8 +116,9 @@ export class Load {
     if (this.#failure !== undefined) throw this.#failure
     const id = this.#nextId
     this.#nextId += 2
+    const tokenBytes = plan.kind === "paced" ? plan.bytes ?? TOKEN_BYTES : TOKEN_BYTES
     const expected = plan.kind === "short" ? plan.tokens * TOKEN_BYTES + END_MESSAGE.length : Infinity
-    this.#streams.set(id, { ...events, expected, bytes: 0, partial: undefined, read: 0 })
+    this.#streams.set(id, { ...events, expected, tokenBytes, bytes: 0, partial: undefined, read: 0 })
     this.#socket.write(Buffer.concat([
       frame(FrameType.HEADERS, Flag.END_HEADERS, id, id === 1 ? FIRST_BLOCK : NEXT_BLOCK),
       frame(FrameType.DATA, Flag.END_STREAM, id, planRequest(plan))
@@ -182,7 +184,7 @@ export class Load {
     const stream = this.#streams.get(id)
     if (stream === undefined) return
     stream.bytes += size
-    this.#bytes += size
+    this.#tokens += size / stream.tokenBytes
     if (!this.#stalled) {
       const credit = (this.#uncredited.get(id) ?? 0) + size
       if (credit > CREDIT) this.#socket.write(windowUpdate(id, credit))

@@ -163,24 +163,34 @@ const measureCosts = async (figure: CostName, proxies: ReadonlyArray<Proxy>): Pr
   )
 }
 
-/** The same tokens a second over more and more streams. */
-const GROWTH = [10, 50, 200, 1000, 2000] as const
-
-const measureGrowth = async (proxies: ReadonlyArray<Proxy>): Promise<void> => {
-  const byStreams = new Map<number, Rounds<Scenario.Cost>>()
-  for (const streams of GROWTH) {
-    const run = Scenario.pacedOver(streams)
+/** The same tokens a second with more and more of something. */
+const grown = async (
+  what: string,
+  steps: ReadonlyArray<number>,
+  proxies: ReadonlyArray<Proxy>,
+  scenario: (step: number) => (proxy: Proxy, timing: Scenario.Timing) => Promise<Scenario.Cost>
+): Promise<(name: ProxyName, step: number) => number> => {
+  const byStep = new Map<number, Rounds<Scenario.Cost>>()
+  for (const step of steps) {
+    const run = scenario(step)
     for (const proxy of proxies) await run(proxy, { seconds: 1, warmup: 1 })
-    byStreams.set(streams, await inRounds(`growth, ${streams} streams`, proxies, (proxy) => run(proxy, timing)))
+    byStep.set(step, await inRounds(`growth, ${step} ${what}`, proxies, (proxy) => run(proxy, timing)))
   }
-  const micros = (name: ProxyName, streams: number): number =>
-    median((byStreams.get(streams)?.get(name) ?? []).map((cost) => cost.micros))
-  console.log(`\n### growth, CPU µs/token at ${Scenario.PACED_RATE} tokens a second\n\n${
+  const micros = (name: ProxyName, step: number): number =>
+    median((byStep.get(step)?.get(name) ?? []).map((cost) => cost.micros))
+  console.log(`\n### growth with ${what}, CPU µs/token at ${Scenario.PACED_RATE} tokens a second\n\n${
     table(
-      ["proxy", ...GROWTH.map((streams) => `${streams} streams`)],
-      proxies.map(({ name }) => [name, ...GROWTH.map((streams) => show(micros(name, streams)))])
+      ["proxy", ...steps.map((step) => `${step} ${what}`)],
+      proxies.map(({ name }) => [name, ...steps.map((step) => show(micros(name, step)))])
     )
   }`)
+  return micros
+}
+
+const measureGrowth = async (proxies: ReadonlyArray<Proxy>): Promise<void> => {
+  const micros = await grown("streams", [10, 50, 200, 1000, 2000], proxies, Scenario.pacedOver)
+  await grown("bytes", [64, 256, 1024, 4096, 16_000], proxies, Scenario.pacedBytes)
+  await grown("connections", [1, 10, 100, 500], proxies, Scenario.pacedConnections)
   if (!proxies.some(({ name }) => name === "sidecar")) return
   judge("growth, a token at 2000 streams against 10", micros("sidecar", 2000) / micros("sidecar", 10), "×")
 }

@@ -26,20 +26,20 @@ export interface Cost {
 }
 
 /** Measures CPU while `work()` grows. */
-const costOf = async (proxy: Proxy, load: Load, work: () => number, timing: Timing): Promise<Cost> => {
+const costOf = async (proxy: Proxy, broken: () => number, work: () => number, timing: Timing): Promise<Cost> => {
   await sleep(timing.warmup * 1000)
   const [cpu, done, at] = [cpuMicros(proxy.pids), work(), performance.now()]
   await sleep(timing.seconds * 1000)
   const used = cpuMicros(proxy.pids) - cpu
   const did = work() - done
   const seconds = (performance.now() - at) / 1000
-  return { micros: used / did, rate: did / seconds, busy: used / 1e6 / seconds, broken: load.broken }
+  return { micros: used / did, rate: did / seconds, busy: used / 1e6 / seconds, broken: broken() }
 }
 
 const endless = async (proxy: Proxy, streams: number, plan: Plan, timing: Timing): Promise<Cost> => {
   const load = await Load.connect(proxy.address)
   for (let i = 0; i < streams; i++) load.start(plan)
-  const cost = await costOf(proxy, load, () => load.tokens, timing)
+  const cost = await costOf(proxy, () => load.broken, () => load.tokens, timing)
   await load.close()
   return cost
 }
@@ -50,6 +50,21 @@ export const PACED_RATE = 10_000
 /** 10,000 tokens a second over so many streams, ten tokens in each millisecond: CPU per token. */
 export const pacedOver = (streams: number) => (proxy: Proxy, timing: Timing): Promise<Cost> =>
   endless(proxy, streams, { kind: "paced", rate: PACED_RATE / streams }, timing)
+
+/** The same over 200 streams, with tokens of so many bytes. */
+export const pacedBytes = (bytes: number) => (proxy: Proxy, timing: Timing): Promise<Cost> =>
+  endless(proxy, 200, { kind: "paced", rate: PACED_RATE / 200, bytes }, timing)
+
+/** The same over 500 streams on so many connections. */
+export const pacedConnections = (connections: number) => async (proxy: Proxy, timing: Timing): Promise<Cost> => {
+  const loads: Array<Load> = []
+  for (let n = 0; n < connections; n++) loads.push(await Load.connect(proxy.address))
+  for (let n = 0; n < 500; n++) loads[n % connections]?.start({ kind: "paced", rate: PACED_RATE / 500 })
+  const sum = (of: (load: Load) => number): number => loads.reduce((total, load) => total + of(load), 0)
+  const cost = await costOf(proxy, () => sum((load) => load.broken), () => sum((load) => load.tokens), timing)
+  await Promise.all(loads.map((load) => load.close()))
+  return cost
+}
 
 /** 200 streams of 50 tokens a second, ten streams' tokens each millisecond: CPU per token. */
 export const paced = pacedOver(200)
@@ -68,7 +83,7 @@ const inTurns = async (proxy: Proxy, concurrency: number, plan: Plan, timing: Ti
     if (!over) load.start(plan, { onEnd: next })
   }
   for (let i = 0; i < concurrency; i++) next()
-  const cost = await costOf(proxy, load, () => load.completed, timing)
+  const cost = await costOf(proxy, () => load.broken, () => load.completed, timing)
   over = true
   await load.close()
   return cost

@@ -1,9 +1,12 @@
 /** The messages of the benchmark: what a CY-LLM worker sends, in one fixed size so that bytes tell the tokens. */
 import { message } from "../test/conformance/raw/frames.ts"
 
+const varint = (value: number): Buffer =>
+  value < 128 ? Buffer.of(value) : Buffer.concat([Buffer.of((value & 127) | 128), varint(value >> 7)])
+
 const field = (number: number, value: Uint8Array | string): Buffer => {
   const bytes = Buffer.from(value)
-  return Buffer.concat([Buffer.of(number * 8 + 2, bytes.length), bytes])
+  return Buffer.concat([Buffer.of(number * 8 + 2), varint(bytes.length), bytes])
 }
 
 /** Where the chunk's 16 bytes begin within a token: prefix, trace_id, tag and length of the chunk. */
@@ -30,6 +33,20 @@ export const END_MESSAGE = message(Buffer.concat([
 /** Health's answer: `healthy = true`. */
 export const HEALTHY = message(Buffer.of(8, 1))
 
+/** A token of so many bytes, prefix included: one with a longer chunk, whose index stays 128. */
+export const sizedToken = (bytes: number): Buffer => {
+  // The length of a long chunk takes a byte or two more.
+  for (let chunk = 16 + bytes - TOKEN_BYTES; chunk > 0; chunk--) {
+    const token = message(Buffer.concat([
+      field(1, "0196f1d2-7c3e-7b64-9a41-5f2b8c1d0e77"),
+      field(2, "x".repeat(chunk)),
+      Buffer.of(32, 0x80, 1)
+    ]))
+    if (token.length === bytes) return token
+  }
+  throw new Error(`no token has ${bytes} bytes`)
+}
+
 /** Writes token number `index` at `at`; its chunk is `stamp` in microseconds when one is given. */
 export const writeToken = (out: Buffer, at: number, index: number, stamp?: number): void => {
   out.set(TOKEN, at)
@@ -51,9 +68,9 @@ export type Plan =
   /**
    * Endless, `rate` tokens a second at even distances, the first at a random moment of the first interval. Moments are
    * whole milliseconds, so that streams have their tokens in bundles, as those of an engine that steps batches; `spread`
-   * moments are any.
+   * moments are any. `bytes`: of a token, where it is not {@link TOKEN_BYTES}.
    */
-  | { readonly kind: "paced"; readonly rate: number; readonly spread?: boolean }
+  | { readonly kind: "paced"; readonly rate: number; readonly spread?: boolean; readonly bytes?: number }
   /** Endless, as fast as the windows let. */
   | { readonly kind: "burst" }
   /** `tokens` tokens, `gapMillis` apart (0: at once), then `end_of_stream` and OK. */

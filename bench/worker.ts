@@ -21,7 +21,7 @@ import {
   windowUpdate
 } from "../test/conformance/raw/frames.ts"
 import * as Hpack from "../test/conformance/raw/hpack.ts"
-import { END_MESSAGE, HEALTHY, nowMicros, type Plan, readPlan, TOKEN_BYTES, writeToken } from "./token.ts"
+import { END_MESSAGE, HEALTHY, nowMicros, type Plan, readPlan, sizedToken, TOKEN_BYTES, writeToken } from "./token.ts"
 
 const HEADERS = Hpack.encode([[":status", "200"], ["content-type", "application/grpc"]])
 const TRAILERS = Hpack.encode([["grpc-status", "0"], ["grpc-message", ""]])
@@ -70,6 +70,8 @@ interface Reply {
   readonly link: Link
   readonly id: number
   readonly plan: Plan
+  /** The token of a stream whose tokens have another size than usual. */
+  readonly sized: Buffer | undefined
   window: number
   sent: number
   /** Microseconds at which the next token is due; unused by bursts. */
@@ -121,9 +123,17 @@ class Link {
 
   /** One token of a paced or short stream; `false` when a window is shut. */
   step(reply: Reply, now: number): boolean {
-    if (reply.window < TOKEN_BYTES || this.#window < TOKEN_BYTES) {
+    const bytes = reply.sized?.length ?? TOKEN_BYTES
+    if (reply.window < bytes || this.#window < bytes) {
       this.#stalled.add(reply)
       return false
+    }
+    if (reply.sized !== undefined) {
+      this.#socket.write(frame(FrameType.DATA, 0, reply.id, reply.sized))
+      reply.sent += 1
+      reply.window -= bytes
+      this.#window -= bytes
+      return true
     }
     const out = Buffer.allocUnsafe(FRAME_BYTES)
     this.#put(out, 0, reply, now)
@@ -197,9 +207,10 @@ class Link {
         }
         const reply = this.#replies.get(streamId)
         if (reply === undefined) return
-        const wasShut = reply.window < TOKEN_BYTES
+        const bytes = reply.sized?.length ?? TOKEN_BYTES
+        const wasShut = reply.window < bytes
         reply.window += uint31(payload)
-        if (!wasShut || reply.window < TOKEN_BYTES) return
+        if (!wasShut || reply.window < bytes) return
         if (reply.plan.kind === "burst") {
           if (!this.#bursts.includes(reply)) this.#bursts.push(reply)
         } else this.#wake(reply)
@@ -231,7 +242,8 @@ class Link {
   }
 
   #wake(reply: Reply): void {
-    if (reply.window < TOKEN_BYTES || !this.#stalled.delete(reply) || reply.closed) return
+    const bytes = reply.sized?.length ?? TOKEN_BYTES
+    if (reply.window < bytes || !this.#stalled.delete(reply) || reply.closed) return
     reply.due = nowMicros()
     agenda.push(reply)
   }
@@ -252,6 +264,7 @@ class Link {
       link: this,
       id,
       plan,
+      sized: plan.kind === "paced" && plan.bytes !== undefined ? sizedToken(plan.bytes) : undefined,
       window: this.#initialWindow,
       sent: 0,
       due: moment(plan, first),
