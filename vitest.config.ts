@@ -29,6 +29,7 @@ const soak = [
   "test/http2/fuzz/*.test.ts",
   "test/simulation/explorer.test.ts",
   "test/simulation/leaks.test.ts",
+  "test/wire/fleet.test.ts",
   "test/wire/memory.test.ts",
   "test/wire/usageCrash.test.ts"
 ]
