@@ -11,6 +11,8 @@ import type { UsageRecord } from "../services/UsageRecord.ts"
 
 /** A message is given up when it is not acknowledged after this. */
 const answerLimit = "10 seconds"
+/** A broker that took the connection and says nothing: nats-server does so when its disk is full. */
+const silentRemedy = "look at the broker: its log, room on its disk, and whether the stream acknowledges (no_ack)"
 /** Messages of one report that are on their way at once. */
 const inFlight = 64
 
@@ -58,7 +60,7 @@ export const makeSink = (broker: Broker, format: Settings["metering"]["billing_f
                 new BrokerTrouble({
                   reason: "timeout",
                   detail: `no acknowledgement within ${answerLimit}`,
-                  remedy: undefined
+                  remedy: silentRemedy
                 })
               )
           }),

@@ -119,7 +119,7 @@ describe("the sink for a broker that stores records one by one", () => {
         _tag: "Later",
         reason: "timeout",
         detail: "no acknowledgement within 10 seconds",
-        remedy: undefined,
+        remedy: "look at the broker: its log, room on its disk, and whether the stream acknowledges (no_ack)",
         retryAfterMillis: undefined
       })
       assert.strictEqual(seen.length, 64)

@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process"
+import * as path from "node:path"
 import { promisify } from "node:util"
 import { afterEach, describe, expect, it } from "vitest"
 import { Lab } from "../support/lab.ts"
@@ -128,4 +129,28 @@ describe.skipIf(!hasNatsServer)(`usage that goes to NATS JetStream${withoutNats}
     expect((await lab.sidecar.exited).code).toBe(0)
     expect(tokensIn(await nats.stored("USAGE"))).toBe(5)
   })
+})
+
+/** A sidecar of an application's own, and how many modules of NATS' client its process has loaded. */
+const loading = `
+  import { Effect, Layer } from "effect"
+  import { createRequire } from "node:module"
+  import { Sidecar } from "./src/index.ts"
+  const [, billing_endpoint] = process.argv
+  const metering = billing_endpoint === undefined ? {} : { billing_endpoint }
+  await Effect.runPromise(Effect.scoped(Layer.build(Sidecar.make({ settings: { metering }, journal: "memory" }))))
+  const loaded = Object.keys(createRequire(import.meta.url).cache).filter((file) => file.includes("@nats-io"))
+  console.error(loaded.length)
+`
+
+describe("NATS' client", () => {
+  it.each([[[], false], [["http://127.0.0.1:9/"], false], [["nats://127.0.0.1:9/usage"], true]] as const)(
+    "is loaded only by a sidecar that bills to NATS: %j",
+    async (args, wanted) => {
+      const { stderr } = await run(nodeBinary, ["--input-type=module", "-e", loading, ...args], {
+        cwd: path.join(import.meta.dirname, "../..")
+      })
+      expect(Number(stderr.trim()) > 0).toBe(wanted)
+    }
+  )
 })
