@@ -4,15 +4,20 @@ import { Deferred, Effect } from "effect"
 const maxAgeMillis = 250
 
 /** How often the page is made within that time: whoever asks now and then is always told the truth of this moment. */
-const maxFresh = 50
+const mostFresh = 50
 
 /**
  * Makes a page once for all who ask while it is being made; and when more is asked than a few hundred times a second, the
  * last answer, at most 250 ms old, is given again. What a flood of requests costs the event loop is bounded.
  *
- * `now`: monotonic milliseconds. A page that fails is made anew for the next one who asks.
+ * `now`: monotonic milliseconds. `maxFresh`: how often it is made within 250 ms. A page that fails is made anew for the
+ * next one who asks.
  */
-export const sharedAnswer = <A, E>(page: Effect.Effect<A, E>, now: () => number): Effect.Effect<A, E> => {
+export const sharedAnswer = <A, E>(
+  page: Effect.Effect<A, E>,
+  now: () => number,
+  maxFresh: number = mostFresh
+): Effect.Effect<A, E> => {
   let underWay: Deferred.Deferred<A, E> | undefined
   let last: { readonly answer: A } | undefined
   let windowBegan = Number.NEGATIVE_INFINITY
