@@ -1,7 +1,7 @@
 """A C-core peer without messages of its own: bytes as they are.
 
 serve PORT [CERT KEY]        /echo/Stream sends back each message
-call  PORT COUNT [CA]        COUNT streams at once, 20 messages each; prints how many came back whole
+call  PORT COUNT [CA]        COUNT streams at once, 20 messages each; prints how many came back whole, and what became of the others
 """
 import sys
 import threading
@@ -35,14 +35,21 @@ def call(port, count, ca=None):
         channel = grpc.insecure_channel(f"localhost:{port}")
     else:
         channel = grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(open(ca, "rb").read()))
-    whole = []
+    whole, others = [], set()
 
     def one(number):
         sent = [bytes([number % 256]) * (7 * i * i + 1) for i in range(20)]
         metadata = (("x-number", str(number)), ("x-data-bin", bytes(range(256))))
         stream = channel.stream_stream("/echo/Stream", same, same)(iter(sent), metadata=metadata, timeout=30)
-        if list(stream) == sent and stream.code() == grpc.StatusCode.OK:
+        try:
+            got = list(stream)
+        except grpc.RpcError as error:
+            others.add(f"{error.code()}: {error.details()}")
+            return
+        if got == sent and stream.code() == grpc.StatusCode.OK:
             whole.append(number)
+        else:
+            others.add(f"{len(got)} messages, {stream.code()}")
 
     threads = [threading.Thread(target=one, args=(number,)) for number in range(int(count))]
     for thread in threads:
@@ -50,7 +57,7 @@ def call(port, count, ca=None):
     for thread in threads:
         thread.join()
     channel.close()
-    print(f"{len(whole)} whole")
+    print(f"{len(whole)} whole", *sorted(others), sep=", ")
 
 
 {"serve": serve, "call": call}[sys.argv[1]](*sys.argv[2:])
