@@ -45,7 +45,8 @@ describe("the command line", () => {
 
   it.each([
     ["as it is built", program],
-    ["from its sources", path.join(root, "src/main.ts")]
+    ["from its sources", path.join(root, "src/main.ts")],
+    ["by npm start", path.join(root, "scripts/start.ts")]
   ])("runs the daemon without a command, %s, and greets before anything else", async (_, program) => {
     const cwd = temporaryFolder()
     fs.writeFileSync(
