@@ -161,6 +161,7 @@ it.skipIf(missing || !soak(true, false))(
       return first === undefined || first.value[1] === "NaN" ? undefined : Number(first.value[1])
     }
     const given = expressions()
+    expect(given.length).toBeGreaterThan(60)
     /** What all of them say once a whole range lies in this phase; those without any series. */
     const look = async () => {
       await sleep((RANGE_SECONDS + 3) * 1000)

@@ -71,6 +71,9 @@ describe("The places at the worker", () => {
       assertEnded(call, "UNAVAILABLE", "queue_timeout", "with a retry hint")
       assertTrailersOnly(call)
       assert.deepInclude((yield* records)[0], { outcome: "refused", held_ms: 20_000 })
+      assert.strictEqual(yield* figure("sidecar_queue_time_seconds_count"), 1)
+      assert.strictEqual(yield* figure("sidecar_queue_time_seconds_sum"), 20)
+      assert.strictEqual(yield* figure("sidecar_hold_time_seconds_count"), 0)
     })
   )
 

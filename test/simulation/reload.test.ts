@@ -43,6 +43,9 @@ describe("A reload", () => {
       assert.strictEqual(yield* figure("sidecar_requests_failed_total"), 0)
       assert.strictEqual(yield* figure("sidecar_streams_replayed_total"), 0)
       assert.strictEqual(yield* figure("sidecar_streams_held"), 0)
+      assert.strictEqual(yield* figure("sidecar_hold_time_seconds_count"), 200)
+      assert.isAbove((yield* figure("sidecar_hold_time_seconds_sum"))!, 200 * 20)
+      assert.strictEqual(yield* figure("sidecar_queue_time_seconds_count"), 0)
     })
   )
 

@@ -178,7 +178,7 @@ export const references: Readonly<Record<string, Reference>> = {
     section: "worker",
     unit: "errors",
     meaning: "the same by cause, for example `SocketMissing`, `ConnectionRefused`, `LinkBroken`",
-    todo: "the table of faults in [README](../README.md#troubleshooting)"
+    todo: "[troubleshooting.md](troubleshooting.md) has each"
   },
   sidecar_worker_reconnects_total: {
     section: "worker",
