@@ -2,9 +2,13 @@ import { Clock, Effect, Layer, Option } from "effect"
 import { controlHandler } from "../internal/handlers/controlService.ts"
 import { GRPC_HEALTH, grpcHealthRoutes } from "../internal/handlers/grpcHealthService.ts"
 import { healthHandler } from "../internal/handlers/healthService.ts"
+import { makeLoadReports } from "../internal/handlers/loadReport.ts"
+import { withLoadReport } from "../internal/handlers/loadReportedCall.ts"
+import { OPEN_RCA, orcaRoutes } from "../internal/handlers/orcaService.ts"
 import * as OwnCalls from "../internal/handlers/ownCalls.ts"
 import { REFLECTION_SERVICES, reflectionRoutes } from "../internal/handlers/reflectionService.ts"
 import type { UnaryOptions } from "../internal/handlers/unary.ts"
+import * as HealthReadings from "../internal/metrics/healthReadings.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import {
   AI_INFERENCE,
@@ -20,6 +24,7 @@ import { ConfigReload } from "../services/ConfigReload.ts"
 import { type CallHandler, SidecarRoutes } from "../services/GrpcServer.ts"
 import { InferenceProxy } from "../services/InferenceProxy.ts"
 import { Limits } from "../services/Limits.ts"
+import { MetricReadings } from "../services/MetricReadings.ts"
 import { Metrics } from "../services/Metrics.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { eventTeller, SidecarEvents } from "../services/SidecarEvents.ts"
@@ -78,16 +83,32 @@ export const layer: Layer.Layer<
       }),
       handled: calls.handled
     }
+    const readings = Option.getOrUndefined(yield* Effect.serviceOption(MetricReadings))
+    const health = HealthReadings.make()
+    const reporting = () => config.server.load_reports
+    const reports = makeLoadReports({
+      now: monotonicMillis(yield* Clock.Clock),
+      inFlight: proxy.inFlight,
+      capacity: () => config.server.max_worker_streams || config.server.max_concurrent_streams,
+      serving: () => !proxy.draining() && connection.current()._tag === "Connected",
+      total: (name) => (readings?.series(name) ?? []).reduce((sum, { value }) => sum + value, 0),
+      worker: () => {
+        const known = connection.current()._tag === "Disconnected" ? undefined : connection.lastHealth()
+        health.set(known?.metrics ?? {})
+        return health.read()
+      }
+    })
     const checkTimeoutMillis = config.health.check_timeout_secs * 1000
-    const services = [AI_INFERENCE, AI_TRAINING, GRPC_HEALTH, ...REFLECTION_SERVICES]
+    const services = [AI_INFERENCE, AI_TRAINING, GRPC_HEALTH, OPEN_RCA, ...REFLECTION_SERVICES]
     const routes = new Map<string, CallHandler>([
-      [STREAM_PREDICT_PATH, proxy.predict],
+      [STREAM_PREDICT_PATH, withLoadReport(reports, reporting, proxy.predict)],
       [
         CONTROL_PATH,
         controlHandler({ ...own, billing, config, connection, history, metrics, proxy, reload, startedAt, tell })
       ],
       [HEALTH_PATH, healthHandler({ ...own, checkTimeoutMillis, connection, metrics, proxy })],
       ...grpcHealthRoutes({ ...own, services, proxy }),
+      ...orcaRoutes({ ...own, proxy, reports, reporting, limits: yield* Limits }),
       ...(yield* reflectionRoutes(own))
     ])
     return { routes, fallback: proxy.passthrough }

@@ -108,6 +108,11 @@ export const Settings = Schema.Struct({
     drain_timeout_secs: orElse(SecsOrOff, 30),
     /** How long a call may take to send its first whole message; it holds no place before. */
     first_message_timeout_secs: orElse(Secs, 30),
+    /**
+     * Load reports (ORCA) for balancers: in the trailers of streams that ask for one (`endpoint-load-metrics-format`) or of all
+     * (`"always"`), and from `OpenRcaService`; `"off"`: neither.
+     */
+    load_reports: orElse(choice("asked", "always", "off"), "asked"),
     /** Calls at once that the sidecar answers itself: Health, `sidecar.*` commands, gRPC's health and reflection. */
     max_own_calls: orElse(Count, 1000),
     /** Bytes of messages that have begun and are not whole, over all calls; beyond it the senders have to wait. */

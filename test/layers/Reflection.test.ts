@@ -60,8 +60,25 @@ describe.each(["v1", "v1alpha"] as const)("reflection %s", (version) => {
         "cy.llm.AiTraining",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
-        "grpc.reflection.v1alpha.ServerReflection"
+        "grpc.reflection.v1alpha.ServerReflection",
+        "xds.service.orca.v3.OpenRcaService"
       ])
+    }))
+
+  it.effect("describes load reports with all that they import", () =>
+    Effect.gen(function*() {
+      const { answers } = yield* ask(version, [
+        { fileContainingSymbol: "xds.service.orca.v3.OpenRcaService" },
+        { fileByFilename: "xds/data/orca/v3/orca_load_report.proto" }
+      ])
+      assert.sameMembers(filesOf(answers[0]!).map(({ name }) => name), [
+        "xds/service/orca/v3/orca.proto",
+        "xds/data/orca/v3/orca_load_report.proto",
+        "google/protobuf/duration.proto"
+      ])
+      const messages = filesOf(answers[1]!).flatMap((file) => file.messageType ?? [])
+      const fields = messages.find(({ name }) => name === "OrcaLoadReport")?.field ?? []
+      assert.include(fields.map(({ name, number }) => `${number} ${name}`), "9 application_utilization")
     }))
 
   it.effect("describes StreamPredictRequest, and a method's symbol", () =>

@@ -353,7 +353,8 @@ describe("grpc.health.v1", () => {
             "cy.llm.AiTraining": { status: "SERVING" },
             "grpc.health.v1.Health": { status: "SERVING" },
             "grpc.reflection.v1.ServerReflection": { status: "SERVING" },
-            "grpc.reflection.v1alpha.ServerReflection": { status: "SERVING" }
+            "grpc.reflection.v1alpha.ServerReflection": { status: "SERVING" },
+            "xds.service.orca.v3.OpenRcaService": { status: "SERVING" }
           }
         })
       })

@@ -45,6 +45,7 @@ const liveKeys: ReadonlySet<string> = new Set([
   "max_metadata_bytes",
   "drain_timeout_secs",
   "first_message_timeout_secs",
+  "load_reports",
   "max_own_calls",
   "max_unfinished_bytes",
   "max_buffered_request_bytes",

@@ -20,7 +20,10 @@ const fileNames: ReadonlyMap<string, string> = new Map([
   ["cy.llm", "ai_service.proto"],
   ["grpc.health.v1", "grpc/health/v1/health.proto"],
   ["grpc.reflection.v1", "grpc/reflection/v1/reflection.proto"],
-  ["grpc.reflection.v1alpha", "grpc/reflection/v1alpha/reflection.proto"]
+  ["grpc.reflection.v1alpha", "grpc/reflection/v1alpha/reflection.proto"],
+  ["google.protobuf", "google/protobuf/duration.proto"],
+  ["xds.data.orca.v3", "xds/data/orca/v3/orca_load_report.proto"],
+  ["xds.service.orca.v3", "xds/service/orca/v3/orca.proto"]
 ])
 
 /** A reflection method by bytes: one response for one request. */
@@ -72,14 +75,16 @@ const load = async (): Promise<ReadonlyMap<string, Respond>> => {
   const others = [
     "health/v1/health.proto",
     "grpc/reflection/v1/reflection.proto",
-    "grpc/reflection/v1alpha/reflection.proto"
+    "grpc/reflection/v1alpha/reflection.proto",
+    "xds/service/orca/v3/orca.proto"
   ]
   const definitions = loadSync([protoPath, ...others.map((name) => fileURLToPath(packageFile(`proto/${name}`)))], {
     keepCase: true,
     longs: String,
     enums: String,
     defaults: true,
-    oneofs: true
+    oneofs: true,
+    includeDirs: [fileURLToPath(packageFile("proto"))]
   })
   const files = new Map<Buffer, Buffer>()
   const checked = (file: Buffer): Buffer => {
