@@ -88,6 +88,7 @@ const make: Effect.Effect<
       const head = admitRequest(stream, block, arrivedAt, peer)
       if (head === undefined) return
       const call = new Http2ServerCall(stream, head, settings)
+      if (block.tooLarge) report.limit("header_list", peer.address)
       if (head.refusal !== undefined) return call.end(head.refusal)
       const fiber = run((routes.get(call.path) ?? fallback)(call))
       if (fiber.pollUnsafe() !== undefined) return

@@ -1,8 +1,10 @@
 /**
  * `npm run attacks`: each attack on a daemon of its own, while a neighbour's tokens run through it: which limit bit, how
  * often, what the log said, the daemon's memory and processor time, and the neighbour's latencies before, during and
- * after. Prints the rows of the table in docs/http2.md. `npm run attacks -- --only tls`: those whose name has that word;
- * `--turns`: the longest turns of the event loop, too, at a price; `--seconds 3`: so long before, during and after; `--part 1/3`: a third of them; `TEST_PROGRAM`: another build.
+ * after. Prints the rows of the table in docs/http2.md, and exits with 1 when a limit did not bite that has to.
+ *
+ * `--only tls`: those whose name matches; `--part 1/3`: a third of them; `--seconds 3`: so long before, during and after;
+ * `--turns`: the longest turns of the event loop, too, at a price; `TEST_PROGRAM`: another build.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
@@ -146,7 +148,9 @@ const row = async (attack: Attack): Promise<string> => {
     const after = await watch(sidecar, neighbour)
     const told = sidecar.logs.all.slice(lines).filter(({ level }) => level === "warn" || level === "info")
     neighbour.close()
-    const moved = bites(figures, await sidecar.metrics()).join(", ")
+    const bitten = bites(figures, await sidecar.metrics())
+    if (attack.limit !== undefined && !bitten.some((bite) => bite.startsWith(`${attack.limit} `))) process.exitCode = 1
+    const moved = bitten.join(", ")
     return `| ${attack.name} | ${moved || "none"} | ${told.length} | ${Math.round(during.cpu * 100)} % | ` +
       `${mib(before.rss)} / ${mib(during.peak)} / ${mib(after.rss)} | ` +
       `${ms(before.latency)} | ${ms(during.latency)} | ${ms(after.latency)} |${longest}`
@@ -158,7 +162,7 @@ const row = async (attack: Attack): Promise<string> => {
   }
 }
 
-const chosen = attacks.filter(({ name }) => name.includes(values.only))
+const chosen = attacks.filter(({ name }) => new RegExp(values.only).test(name))
 const size = Math.ceil(chosen.length / parts)
 print(
   "| attack | limits that bit, how often | lines in the log | processor | RSS before / most / after, MiB | token p50 / p99 before, ms | during | after |"

@@ -79,6 +79,7 @@ describe("an attacker on a connection of its own", () => {
     const { sidecar } = lab().lab
     const { unharmed } = await neighbour()
     const memory = sidecar.residentBytes()
+    const before = await limits(sidecar, "header_list")
     const attacker = await connect()
     for (let i = 0; i < 20; i++) {
       await attacker.send(bomb(i))
@@ -86,6 +87,8 @@ describe("an attacker on a connection of its own", () => {
       expect(attacker.stream(2 * i + 1).trailer("grpc-status")).toBe("8")
       expect(attacker.stream(2 * i + 1).trailer("cy-reason")).toBe("metadata_too_large")
     }
+    expect(await limits(sidecar, "header_list")).toBe(before + 20)
+    expect(sidecar.logs.all.filter((line) => line["limit"] === "header_list")).toHaveLength(1)
     expect(sidecar.residentBytes() - memory).toBeLessThan(MAX_GROWTH_BYTES)
     await unharmed()
   })

@@ -13,6 +13,7 @@ const http2LimitWords = [
   "ignored_frames",
   "stray_frames",
   "header_block",
+  "header_list",
   "unread_output",
   "connections",
   "address_connections",
