@@ -19,8 +19,12 @@ const wire = [
 /** What measures memory, or wants the machine for itself: one file at a time, when all others are done. */
 const alone = ["test/wire/memory.test.ts"]
 
-/** Files with a long form (`test/support/run/soak.ts`). */
+/** Pages in a real browser: they take what is left of the time that a run may take. */
+const browser = ["test/browser/**/*.test.ts"]
+
+/** Files with a long form (`test/support/run/soak.ts`), and those that only run with it. */
 const soak = [
+  ...browser,
   "test/layers/BillingReporter.test.ts",
   "test/layers/SupervisedConnection.random.test.ts",
   "test/mutations/**/*.test.ts",
@@ -55,7 +59,7 @@ export default defineConfig(({ mode }) => ({
           test: {
             name: "fast",
             include: ["test/**/*.test.ts"],
-            exclude: [...configDefaults.exclude, ...wire, ...alone],
+            exclude: [...configDefaults.exclude, ...wire, ...alone, ...browser],
             // Pure code on virtual time: its files may share their modules.
             isolate: false
           }

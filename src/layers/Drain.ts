@@ -21,7 +21,7 @@ export const layer: Layer.Layer<never, never, InferenceProxy | SidecarConfig> = 
         const { drain_timeout_secs } = settings
         const streams = proxy.inFlight()
         yield* Effect.logInfo("draining").pipe(Effect.annotateLogs({ streams, limit_secs: drain_timeout_secs }))
-        yield* proxy.drain
+        yield* proxy.stop
         if (server !== undefined) yield* server.stopAccepting
         yield* proxy.awaitIdle.pipe(
           Effect.timeoutOrElse({

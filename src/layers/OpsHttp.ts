@@ -95,7 +95,7 @@ const makePages = Effect.fnUntraced(function*(
     success: figures["sidecar_requests_success_total"] ?? 0,
     failed: figures["sidecar_requests_failed_total"] ?? 0,
     cancelled: figures["sidecar_requests_cancelled_total"] ?? 0,
-    cpu: figures["process_cpu_seconds_total"] ?? 0,
+    cpu: readings?.series("process_cpu_seconds_total")[0]?.value ?? 0,
     distributions: Object.fromEntries(
       Object.entries(histograms).map(([key, name]) => [key, readings?.distribution(name)])
     )
@@ -114,6 +114,7 @@ const makePages = Effect.fnUntraced(function*(
       admission: proxy.admission(),
       state: worker.current(),
       draining: proxy.draining(),
+      stopping: proxy.stopping(),
       inFlight: proxy.inFlight(),
       journal: journal?.condition(),
       billing: billing.condition(),

@@ -49,7 +49,7 @@ export const layer: Layer.Layer<Metrics | MetricReadings | Recorders> = Layer.ef
       return family?.type === "histogram" ? family.series[0]?.histogram.snapshot() : undefined
     },
     series: (name) => {
-      const family = families.find((one) => one.name === name)
+      const family = all.find((one) => one.name === name)
       return family === undefined || family.type === "histogram" ? [] : family.read()
     }
   })

@@ -136,6 +136,7 @@ const make: Effect.Effect<
   const idle = yield* Latch.make(true)
   const drainListeners = new Set<(draining: boolean) => void>()
   let draining = false
+  let stopping = false
 
   /** The one number of streams: that by which one more is refused is the one that is shown and waited for. */
   const inFlight = (): number => streams.size + admitting
@@ -150,7 +151,7 @@ const make: Effect.Effect<
   }
   const setDraining = (value: boolean) =>
     Effect.sync(() => {
-      if (draining === value) return
+      if (draining === value || (stopping && !value)) return
       draining = value
       if (value) arrivals.refuseAll(() => new E.Draining({ delivered: 0 }))
       ready.look()
@@ -407,6 +408,8 @@ const make: Effect.Effect<
     drain: setDraining(true),
     undrain: setDraining(false),
     draining: () => draining,
+    stop: Effect.andThen(Effect.sync(() => void (stopping = true)), setDraining(true)),
+    stopping: () => stopping,
     onDraining: (listener) => {
       drainListeners.add(listener)
       return () => void drainListeners.delete(listener)

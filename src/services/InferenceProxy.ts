@@ -28,6 +28,9 @@ export class InferenceProxy extends Context.Service<InferenceProxy, {
   /** Takes new streams again. */
   readonly undrain: Effect.Effect<void>
   readonly draining: () => boolean
+  /** A drain for good: the sidecar is stopping, and {@link undrain} does nothing any more. */
+  readonly stop: Effect.Effect<void>
+  readonly stopping: () => boolean
   /**
    * Calls `listener` synchronously whenever {@link draining} changes; returns the way to unsubscribe. Health watches end
    * by it, since an open one would hold up the drain.

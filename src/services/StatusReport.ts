@@ -16,8 +16,8 @@ const Quantiles = Schema.Struct({
   p99: NullOr(Finite)
 })
 
-const counts = (label: Schema.Top & { readonly Type: string; readonly Encoded: string }) =>
-  Schema.Array(Schema.Tuple([label, Finite]))
+/** How many of each, by name. */
+const Counts = Schema.Array(Schema.Tuple([String, Finite]))
 
 /** The answer of `/readyz`. */
 const Readiness = Schema.Struct({
@@ -39,6 +39,13 @@ const Readiness = Schema.Struct({
     detail: NullOr(String),
     since: NullOr(Time),
     unsaved: Int
+  })),
+  billing: NullOr(Schema.Struct({
+    status: Schema.Literals(["ok", "failing"]),
+    reason: NullOr(Word),
+    detail: NullOr(String),
+    remedy: NullOr(String),
+    since: NullOr(Time)
   }))
 })
 
@@ -96,11 +103,11 @@ export const StatusReport = Schema.Struct({
     }))
   }),
   /** Tokens by model, the largest first. */
-  models: counts(String),
+  models: Counts,
   /** Streams by outcome, since the start. */
-  outcomes: counts(Word),
+  outcomes: Counts,
   /** Refused calls by `cy-reason`, since the start, the most frequent first. */
-  refusals: counts(Word),
+  refusals: Counts,
   /** Bounds that a peer may reach, by the name of their key. */
   limits: Schema.Array(Schema.Struct({ name: Word, value: Finite, limit: Finite })),
   /** Streams under way, the oldest ones; `streams.in_flight` is how many there are. */
@@ -114,11 +121,11 @@ export const StatusReport = Schema.Struct({
     queue_size: Int,
     billing: Boolean
   }),
-  /** The sidecar's own process. `cpu_ratio`: 1 is one core; `loop_p99_seconds`: how late the event loop comes. */
+  /** The sidecar's own process. `cpu_ratio`: 1 is one core; `loop_p90_seconds`: how late the event loop comes, since the last scrape. */
   process: Schema.Struct({
     rss_bytes: Int,
     cpu_ratio: Finite,
-    loop_p99_seconds: Finite,
+    loop_p90_seconds: Finite,
     open_fds: NullOr(Int)
   }),
   /** What happened lately, the oldest first. */

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Schema, Stream } from "effect"
 import { createServer, request as httpRequest } from "node:http"
 import { connect } from "node:net"
+import { hostname } from "node:os"
 import { Script } from "node:vm"
 import { expect } from "vitest"
 import * as OpsHttpLayer from "../../src/layers/OpsHttp.ts"
@@ -10,6 +11,7 @@ import type { BindError } from "../../src/services/GrpcServer.ts"
 import { type Admission, InferenceProxy } from "../../src/services/InferenceProxy.ts"
 import { OpsHttp } from "../../src/services/OpsHttp.ts"
 import { Settings, SidecarConfig } from "../../src/services/SidecarConfig.ts"
+import { StatusReport } from "../../src/services/StatusReport.ts"
 import { TooManyStreams } from "../../src/services/StreamError.ts"
 import { type JournalCondition, UsageJournal } from "../../src/services/UsageJournal.ts"
 import { WorkerConnection, WorkerState } from "../../src/services/WorkerConnection.ts"
@@ -19,6 +21,7 @@ import { allMetrics } from "../support/allMetrics.ts"
 interface World {
   state: WorkerState
   draining: boolean
+  stopping: boolean
   admission: Admission
   /** By default that of a sidecar that is ready only when connected. */
   ready: boolean | undefined
@@ -42,6 +45,7 @@ const missing = (detail: string, remedy = "start the worker") =>
 const makeWorld = (): World => ({
   state: connected,
   draining: false,
+  stopping: false,
   admission: { _tag: "Served" },
   ready: undefined,
   inFlight: 0,
@@ -73,6 +77,7 @@ const sidecar = (world: World, config = settings()) =>
       }),
       Layer.mock(InferenceProxy, {
         draining: () => world.draining,
+        stopping: () => world.stopping,
         onDraining: () => () => undefined,
         admission: () => world.admission,
         ready: () => world.ready ?? (world.state._tag === "Connected" && !world.draining),
@@ -273,7 +278,7 @@ describe("OpsHttp", () => {
       assert.strictEqual(headers["content-type"], "text/html; charset=utf-8")
       assert.deepStrictEqual(
         [...body.matchAll(/(?:src|href)="([^"]*)"/g)].map(([, target]) => target),
-        ["data:,", "metrics", "readyz", "status.json", "readyz", "metrics"]
+        ["data:,", "metrics", "readyz", "api/status", "readyz", "metrics"]
       )
       assert.notMatch(body, /@import|url\(/)
       const [, script = ""] = /<script>(.*?)<\/script>/s.exec(body) ?? []
@@ -305,6 +310,32 @@ describe("OpsHttp", () => {
       expect(report.usage).toMatchObject({ waiting: 6, billing: false })
       assert.strictEqual(report.worker.circuit, "half open")
       expect(report.outcomes).toEqual([["completed", 3], ["worker_lost", 1], ["cancelled", 1]])
+    }).pipe(Effect.provide(sidecar(world)))
+  })
+
+  it.live("answers /api/status as its schema says, under both names, with numbers as numbers", () => {
+    const world = { ...makeWorld(), state: missing("gone"), healthMetrics: { backend: "vllm" } }
+    return Effect.gen(function*() {
+      for (const path of ["/api/status", "/status.json"]) {
+        const report = Schema.decodeUnknownSync(StatusReport, { onExcessProperty: "error" })(yield* json(path))
+        expect(report.identity).toEqual({ host: hostname(), pid: process.pid, sidecar_id: "sidecar" })
+        assert.isAbove(report.process.rss_bytes, 1e6)
+        expect(report.limits).toContainEqual({ name: "max_concurrent_streams", value: 0, limit: 1000 })
+        // It is gone since then: what it said is older.
+        expect(report.worker.health).toMatchObject({ as_of: "2026-01-02T00:00:00.000Z" })
+      }
+    }).pipe(Effect.provide(sidecar(world)))
+  })
+
+  it.live("advises no undrain to a sidecar that is stopping", () => {
+    const world = { ...makeWorld(), draining: true }
+    return Effect.gen(function*() {
+      assert.include((yield* json("/readyz")).remedy, "sidecar undrain")
+      world.stopping = true
+      const { detail, reason, remedy } = yield* json("/readyz")
+      assert.strictEqual(reason, "Draining")
+      assert.include(detail, "is stopping")
+      assert.notInclude(remedy, "undrain")
     }).pipe(Effect.provide(sidecar(world)))
   })
 

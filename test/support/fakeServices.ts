@@ -118,6 +118,8 @@ export class World {
         passthrough: this.#carry("passthrough"),
         drain: this.#act("drain"),
         undrain: this.#act("undrain"),
+        stop: this.#act("stop"),
+        stopping: () => false,
         draining: () => this.draining,
         onDraining: (listener) => {
           this.#drainListeners.add(listener)

@@ -60,6 +60,8 @@ export interface ReadinessSource {
   readonly admission: Admission
   readonly state: WorkerState
   readonly draining: boolean
+  /** It drains because it is told to end. */
+  readonly stopping: boolean
   readonly inFlight: number
   readonly journal: JournalCondition | undefined
   readonly billing: BillingState
@@ -69,12 +71,20 @@ export interface ReadinessSource {
 
 const iso = (millis: number | undefined): string | null => millis === undefined ? null : new Date(millis).toISOString()
 
-const why = ({ admission, draining, publish, state }: ReadinessSource) => {
+const why = ({ admission, draining, publish, state, stopping }: ReadinessSource) => {
+  if (stopping) {
+    return {
+      reason: "Draining",
+      detail:
+        "the sidecar is stopping: it takes no new streams, running ones finish within [server] drain_timeout_secs",
+      remedy: "send new streams to another instance; keep the worker up until this one has ended"
+    }
+  }
   if (draining) {
     return {
       reason: "Draining",
       detail: "the sidecar takes no new streams; running ones finish",
-      remedy: "send new streams to another instance, or end the drain with the control command sidecar.undrain"
+      remedy: "send new streams to another instance, or end the drain with `sidecar undrain`"
     }
   }
   switch (state._tag) {

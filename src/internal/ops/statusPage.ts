@@ -38,15 +38,18 @@ export const statusPage = (report: StatusReport): string =>
 </head>
 <body>
 <header>
-<h1>cy-llm-sidecar</h1><span class="soft" id="version"></span><span class="soft" id="uptime"></span>
-<span class="soft"><a href="metrics">metrics</a> · <a href="readyz">readyz</a> · <a href="status.json">status.json</a></span>
+<h1>cy-llm-sidecar</h1><span class="soft" id="who"></span><span class="soft" id="version"></span><span class="soft" id="uptime"></span>
+<span class="soft"><a href="metrics">metrics</a> · <a href="readyz">readyz</a> · <a href="api/status">api/status</a></span>
 </header>
 <main>
 <noscript><p class="banner warn">This page needs JavaScript; <a href="readyz">readyz</a> and
 <a href="metrics">metrics</a> do not.</p></noscript>
-<div id="banner" class="banner" role="status"></div>
-<div id="lost" class="banner bad note" hidden></div>
+<p id="news" class="unseen" role="status"></p>
+<div id="lost" class="banner bad" hidden></div>
+<div id="banner" class="banner"></div>
 <div id="tiles" class="tiles"></div>
+<div id="running"></div>
+<div id="events"></div>
 <div id="cards" class="cards"></div>
 </main>
 <script type="application/json" id="first">${embedded(report)}</script>

@@ -22,8 +22,24 @@ background:var(--tone-bg,var(--card));padding:16px 18px}
 .ok{--tone:var(--ok);--tone-bg:var(--ok-bg)}
 .warn{--tone:var(--warn);--tone-bg:var(--warn-bg)}
 .bad{--tone:var(--bad);--tone-bg:var(--bad-bg)}
-.note{margin-top:12px}
-.note.banner{padding:10px 14px}
+#lost{margin-bottom:12px}
+.unseen{position:absolute;width:1px;height:1px;margin:-1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
+.dead #banner,.dead #tiles,.dead #running,.dead #events,.dead #cards,.dead #uptime{filter:grayscale(1)}
+.dead #banner{--tone:var(--soft);--tone-bg:var(--idle-bg)}
+.dead .tile,.dead .card,.dead #banner{border-style:dashed}
+#running:not(:empty),#events:not(:empty){margin:12px 0}
+.chart{margin-top:6px}
+.scale{display:flex;justify-content:space-between;font-size:12px;color:var(--soft)}
+.chart svg{margin-top:0}
+.scroll{overflow-x:auto}
+.long .scroll{max-height:340px;overflow:auto}
+.scroll:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
+.card .sub{font-size:13px;color:var(--soft);margin-top:6px}
+#running td,#running th,.time{white-space:nowrap}
+#running td,#running th,#events td,#events th{padding-right:14px;text-align:left}
+#events .text{width:100%;white-space:normal;overflow-wrap:anywhere;min-width:220px}
+.time{color:var(--soft)}
+meter{width:72px;margin-left:6px;height:12px;vertical-align:middle}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(160px,1fr));gap:12px;margin:12px 0}
 .tile,.card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px;min-width:0}
 .tile h3,.card h3{margin:0 0 6px;font-size:13px;font-weight:600;color:var(--soft)}
@@ -40,7 +56,8 @@ svg .line{fill:none;stroke:var(--accent);stroke-width:1.6;vector-effect:non-scal
 .card{break-inside:avoid;margin-bottom:12px}
 table{width:100%;border-collapse:collapse;font-size:14px}
 th,td{padding:5px 0;text-align:right;border-top:1px solid var(--line);font-weight:400;vertical-align:top}
-thead th{border-top:0;color:var(--soft);font-size:13px;padding-top:0}
+thead th,thead td{border-top:0}
+thead th{color:var(--soft);font-size:13px;padding-top:0}
 th:first-child,td:first-child{text-align:left;padding-right:12px}
 td{overflow-wrap:anywhere}
 thead + tbody td,thead th{white-space:nowrap}

@@ -112,12 +112,15 @@ const limits = ({ figures, readiness, running, series, settings: { metering, ser
   ].filter(({ limit }) => limit > 0)
 }
 
-const ownProcess = ({ figures, recent }: StatusSource) => ({
-  rss_bytes: figures["process_resident_memory_bytes"] ?? 0,
-  cpu_ratio: recent.cpuRatio,
-  loop_p99_seconds: figures["nodejs_eventloop_lag_p99_seconds"] ?? 0,
-  open_fds: figures["process_open_fds"] ?? null
-})
+const ownProcess = ({ recent, series }: StatusSource) => {
+  const figure = (name: string) => series(name)[0]?.value
+  return {
+    rss_bytes: figure("process_resident_memory_bytes") ?? 0,
+    cpu_ratio: recent.cpuRatio,
+    loop_p90_seconds: figure("nodejs_eventloop_lag_p90_seconds") ?? 0,
+    open_fds: figure("process_open_fds") ?? null
+  }
+}
 
 /**
  * The content of `/api/status`. Nothing in it names a path or repeats what a model said; it names the tenants and gateways of
