@@ -229,7 +229,7 @@ describe("OpenRcaService", () => {
       })
     ))
 
-  it.effect("has 64 calls of one address, and room for others", () =>
+  it.effect("has 64 calls of one connection, and room for others", () =>
     withRoutes((_world, routes) =>
       Effect.gen(function*() {
         const greedy = yield* Effect.forEach(

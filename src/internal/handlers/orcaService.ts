@@ -18,7 +18,7 @@ export const OPEN_RCA = "xds.service.orca.v3.OpenRcaService"
 /** Milliseconds between two reports to one caller: the shortest, and the longest that a timer can be set to. */
 const SHORTEST = 1000
 const LONGEST = 24 * 60 * 60 * 1000
-/** A client has one such call a connection; so many of one address are a fleet behind one proxy. */
+/** A client has one such call a connection; a proxy has one for each gateway behind it. Unix sockets are one peer. */
 const MOST_PER_PEER = 64
 
 export interface OrcaOptions extends UnaryOptions {
