@@ -33,6 +33,8 @@ it("each alert is tried when it has to fire and when it must not", () => {
 })
 
 it.skipIf(missing)("Prometheus' own tool finds that each does what it was tried for", () => {
-  const { status, stderr, stdout } = promtool("test", "rules", "sidecar-alerts_test.yml")
-  expect(status, `${stdout}${stderr}`).toBe(0)
+  for (const args of [["check", "config", "prometheus.yml"], ["test", "rules", "sidecar-alerts_test.yml"]]) {
+    const { status, stderr, stdout } = promtool(...args)
+    expect(status, `${stdout}${stderr}`).toBe(0)
+  }
 })

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { ReplyCount } from "../../src/internal/stream/replyCount.ts"
+import { anonymous } from "../../src/internal/stream/requestIdentity.ts"
 import { Tally } from "../../src/internal/usage/tally.ts"
 import { concat, frame } from "../../src/internal/wire/frames.ts"
 import * as NoMetrics from "../../src/layers/NoMetrics.ts"
@@ -58,5 +59,28 @@ describe("a chunk with more text than a token has", () => {
       const { count, tally } = yield* counting
       count.add(concat([chunk(1), chunk(256), chunk(257), chunk(5000)]), 1)
       assert.deepStrictEqual([tally.chunks, tally.largeChunks], [4, 2])
+    }).pipe(Effect.provide(NoMetrics.layer)))
+})
+
+describe("the trace of a first token", () => {
+  it.effect.each(
+    [
+      ["the one it is exported in", "exported", "requested", "exported"],
+      ["the one that the request names", undefined, "requested", "requested"],
+      ["none", undefined, "", ""]
+    ] as const
+  )("is %s", ([, exported, requested, expected]) =>
+    Effect.gen(function*() {
+      const traces: Array<string | undefined> = []
+      const metrics = {
+        ...yield* StreamMetrics,
+        firstToken: (_: number, traceId?: string) => void traces.push(traceId)
+      }
+      const tally = new Tally(1, "one", 0)
+      tally.identity = { ...anonymous, traceId: requested }
+      const count = new ReplyCount(tally, metrics, { noticePrefixes: [] }, 0, exported)
+      count.add(chunk(3), 5)
+      count.add(chunk(3), 6)
+      assert.deepStrictEqual(traces, [expected])
     }).pipe(Effect.provide(NoMetrics.layer)))
 })
