@@ -38,6 +38,17 @@ const sinkAt = Effect.fnUntraced(function*(endpoint: string, metering: MeteringO
 const troubleOf = (verdict: BillingVerdict) =>
   verdict._tag === "Later" ? `${verdict.reason}: ${verdict.detail}; ${verdict.remedy}` : verdict._tag
 
+type KeyPair = ReturnType<typeof nkeys.createUser>
+
+/** A token of NATS (JWT, alg ed25519-nkey) in which `signer` says what `subject` is. */
+const jwt = (signer: KeyPair, subject: KeyPair, claims: object): string => {
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url")
+  const said = `${part({ typ: "JWT", alg: "ed25519-nkey" })}.${
+    part({ jti: "test", iat: 1, iss: signer.getPublicKey(), name: "test", sub: subject.getPublicKey(), nats: claims })
+  }`
+  return `${said}.${Buffer.from(signer.sign(Buffer.from(said))).toString("base64url")}`
+}
+
 const promise = <A>(run: () => Promise<A>) => Effect.promise(run)
 
 describe.skipIf(!hasNatsServer)(`a sink for NATS JetStream${withoutNats}`, () => {
@@ -178,6 +189,40 @@ describe.skipIf(!hasNatsServer)(`a sink for NATS JetStream${withoutNats}`, () =>
         troubleOf(yield* mute.send(batchOf(1))),
         /^misconfigured: NATS: .*Permissions Violation for Publish.*; allow this user to publish to usage.records/
       )
+    }).pipe(Effect.scoped))
+
+  it.live("is known by a .creds file", () =>
+    Effect.gen(function*() {
+      const [operator, account, user] = [nkeys.createOperator(), nkeys.createAccount(), nkeys.createUser()]
+      const unlimited = { subs: -1, data: -1, payload: -1 }
+      const limits = { ...unlimited, imports: -1, exports: -1, wildcards: true, conn: -1, leaf: -1 }
+      const accountToken = jwt(operator, account, { type: "account", version: 2, limits })
+      const nats = yield* server([
+        "jetstream: false",
+        `operator: ${jwt(operator, operator, { type: "operator", version: 2 })}`,
+        "resolver: MEMORY",
+        `resolver_preload: { ${account.getPublicKey()}: ${accountToken} }`
+      ])
+      const credsOf = (signer: KeyPair) =>
+        [
+          "-----BEGIN NATS USER JWT-----",
+          jwt(signer, user, { type: "user", version: 2, ...unlimited }),
+          "------END NATS USER JWT------",
+          "",
+          "-----BEGIN USER NKEY SEED-----",
+          new TextDecoder().decode(user.getSeed()),
+          "------END USER NKEY SEED------",
+          ""
+        ].join("\n")
+      const file = path.join(nats.folder, "user.creds")
+      fs.writeFileSync(file, credsOf(nkeys.createAccount()), { mode: 0o600 })
+      const sink = yield* sinkAt(`nats://${nats.address}/${subject}`, { billing_credentials_file: file })
+      assert.strictEqual(
+        troubleOf(yield* sink.send(batchOf(1))),
+        "misconfigured: NATS: Authorization Violation; check [metering] billing_credentials_file"
+      )
+      fs.writeFileSync(file, credsOf(account))
+      assert.match(troubleOf(yield* sink.send(batchOf(1))), /^misconfigured: NATS: no stream takes the subject/)
     }).pipe(Effect.scoped))
 
   it.live("goes to another subject when the configuration says so meanwhile", () =>

@@ -22,8 +22,8 @@ export interface BillingAuth {
   readonly token: string | undefined
   /** By lower-case name. */
   readonly headers: Readonly<Record<string, string>>
-  /** A `.creds` file, or one NKey seed. */
-  readonly credentials: string | undefined
+  /** Of a `.creds` file, or one NKey seed alone. */
+  readonly credentials: { readonly jwt: string | undefined; readonly seed: string } | undefined
   /** What nobody may read in a log, a page or an error. */
   readonly secrets: ReadonlyArray<string>
 }
@@ -100,23 +100,23 @@ const readAll = Effect.fnUntraced(function*(metering: Metering): Effect.fn.Retur
       ? mistake("has an Authorization header, and billing_token_file is set; keep one of them")
       : found
   })
-  const credentials = yield* read(
-    "billing_credentials_file",
-    metering,
-    (text, mistake) =>
-      isSeed(text.trim()) || [...text.matchAll(blocks)].length >= 2
-        ? text.trim()
-        : mistake("holds no NATS credentials; name a .creds file (JWT and seed), or a file of one NKey seed")
-  )
-  const parts = credentials === undefined
-    ? []
-    : [credentials, ...[...credentials.matchAll(blocks)].map(([, block = ""]) => block)]
+  const credentials = yield* read("billing_credentials_file", metering, (text, mistake) => {
+    if (isSeed(text.trim())) return { jwt: undefined, seed: text.trim() }
+    const [jwt, seed] = [...text.matchAll(blocks)].map(([, block = ""]) => block)
+    return jwt === undefined || seed === undefined || !isSeed(seed)
+      ? mistake("holds no NATS credentials; name a .creds file (JWT and seed), or a file of one NKey seed")
+      : { jwt, seed }
+  })
   return {
     tls: yield* readTls(metering),
     token,
     headers: headers ?? {},
     credentials,
-    secrets: [...(token === undefined ? [] : [token]), ...Object.values(headers ?? {}), ...parts]
+    secrets: [
+      ...(token === undefined ? [] : [token]),
+      ...Object.values(headers ?? {}),
+      ...Object.values(credentials ?? {})
+    ].filter((secret) => secret !== undefined)
   }
 })
 

@@ -2,8 +2,8 @@ import { jetstream, type JetStreamClient } from "@nats-io/jetstream"
 import {
   type Authenticator,
   connect,
-  credsAuthenticator,
   headers,
+  jwtAuthenticator,
   type NatsConnection,
   nkeyAuthenticator,
   type NodeConnectionOptions,
@@ -30,8 +30,8 @@ const utf8 = new TextEncoder()
 const authenticatorOf = (endpoint: NatsEndpoint, auth: BillingAuth): Authenticator | undefined => {
   const { credentials, token } = auth
   if (credentials !== undefined) {
-    const bytes = utf8.encode(credentials)
-    return credentials.includes("\n") ? credsAuthenticator(bytes) : nkeyAuthenticator(bytes)
+    const seed = utf8.encode(credentials.seed)
+    return credentials.jwt === undefined ? nkeyAuthenticator(seed) : jwtAuthenticator(credentials.jwt, seed)
   }
   if (token !== undefined) return tokenAuthenticator(token)
   if (endpoint.user === undefined) return undefined
