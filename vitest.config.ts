@@ -19,12 +19,12 @@ const wire = [
 /** What measures memory, or wants the machine for itself: one file at a time, when all others are done. */
 const alone = ["test/wire/memory.test.ts"]
 
-/** Pages in a real browser: they take what is left of the time that a run may take. */
-const browser = ["test/browser/**/*.test.ts"]
+/** A browser, and a whole night: only with the long forms, a run has no time for them. */
+const longOnly = ["test/browser/**/*.test.ts", "test/night/**/*.test.ts"]
 
 /** Files with a long form (`test/support/run/soak.ts`), and those that only run with it. */
 const soak = [
-  ...browser,
+  ...longOnly,
   "test/layers/BillingReporter.test.ts",
   "test/layers/SupervisedConnection.random.test.ts",
   "test/mutations/**/*.test.ts",
@@ -59,7 +59,7 @@ export default defineConfig(({ mode }) => ({
           test: {
             name: "fast",
             include: ["test/**/*.test.ts"],
-            exclude: [...configDefaults.exclude, ...wire, ...alone, ...browser],
+            exclude: [...configDefaults.exclude, ...wire, ...alone, ...longOnly],
             // Pure code on virtual time: its files may share their modules.
             isolate: false
           }

@@ -18,6 +18,7 @@ export * as Http2WorkerChannel from "./layers/Http2WorkerChannel.ts"
 /** What the servers answer, method by method. */
 export * as Routes from "./layers/SidecarRoutes.ts"
 /** The parts below, to replace one by one. */
+export * as AccessLog from "./layers/AccessLog.ts"
 export * as BillingReporter from "./layers/BillingReporter.ts"
 export * as BoundedEvents from "./layers/BoundedEvents.ts"
 export * as Drain from "./layers/Drain.ts"

@@ -98,16 +98,23 @@ export const layerWith = (options?: LoggingOptions): Layer.Layer<never> => {
       })
       write(pretty ? prettyLine(entry, color) : jsonLine(entry), urgent.has(logLevel))
     })
+  /** Many lines are of one moment: what begins them is spelt once. */
+  const heads = { at: Number.NaN, level: "", message: "", text: "" }
+  const headOf = (at: number, level: LogLevel.Severity, message: string): string => {
+    if (heads.at !== at || heads.level !== level || heads.message !== message) {
+      const head = { time: new Date(at).toISOString(), level: level.toLowerCase(), msg: message }
+      Object.assign(heads, { at, level, message, text: JSON.stringify(head).slice(0, -1) })
+    }
+    return heads.text
+  }
   const makeLines = (write: Write): LogLinesWriter => ({
     add: (at, level, message, fields) => {
       if (isBelow(level)) return
-      const time = new Date(at)
       if (!pretty) {
-        return write(
-          JSON.stringify({ time: time.toISOString(), level: level.toLowerCase(), msg: message, ...fields }),
-          false
-        )
+        const rest = JSON.stringify(fields).slice(1)
+        return write(`${headOf(at, level, message)}${rest === "}" ? "" : ","}${rest}`, false)
       }
+      const time = new Date(at)
       const known = Object.entries(fields).filter(([, value]) => value !== null && value !== "")
       write(prettyLine({ time, level, message, fields: known, stack: undefined }, color), false)
     }
