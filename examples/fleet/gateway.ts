@@ -43,8 +43,19 @@ const isToken = (message: Buffer): boolean => {
   return false
 }
 
+/** Of its own accord this policy asks for nothing; here the sidecars tell each second (OpenRcaService). */
+const settings = policy === "weighted_round_robin"
+  ? {
+    enable_oob_load_report: true,
+    oob_load_reporting_period: "1s",
+    blackout_period: "1s",
+    weight_expiration_period: "60s",
+    weight_update_period: "1s"
+  }
+  : {}
+
 const client = new grpc.Client(target, grpc.credentials.createInsecure(), {
-  "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ [policy]: {} }] }),
+  "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ [policy]: settings }] }),
   "grpc.enable_retries": 0,
   "grpc.initial_reconnect_backoff_ms": 100,
   "grpc.max_reconnect_backoff_ms": 1000
