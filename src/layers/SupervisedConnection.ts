@@ -175,7 +175,7 @@ const make = Effect.gen(function*() {
       if (redial._tag === "Paced") return Effect.raceFirst(pace.pause(before), until(called))
       return redial.afterMillis === 0
         ? Effect.void
-        : Effect.raceFirst(Effect.sleep(redial.afterMillis), until(called))
+        : Effect.asVoid(Effect.timeoutOption(until(called), redial.afterMillis))
     })
 
   /** Dials until a link is up that may serve. */
