@@ -11,6 +11,7 @@ import { type TlsFiles, tlsFiles } from "../internal/wire/tlsFiles.ts"
 import { namesOf, trustOf } from "../internal/wire/trust.ts"
 import { type BindError, type CallHandler, GrpcServer, SidecarRoutes } from "../services/GrpcServer.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
+import { interruptWith } from "../services/StreamError.ts"
 
 type Call = grpc.ServerDuplexStream<Buffer, Buffer>
 
@@ -56,7 +57,7 @@ const bridge = (options: AddOptions): Effect.Effect<
         maxMessageBytes: server.max_message_bytes
       })
       const fiber = track(run(handler(call)))
-      if (fiber.pollUnsafe() === undefined) call.onLeave(() => fiber.interruptUnsafe())
+      if (fiber.pollUnsafe() === undefined) call.onLeave((why) => interruptWith(fiber, why))
     }
   })
 

@@ -7,9 +7,10 @@ import { askingOf, type SessionWatch, watchSession } from "../internal/grpcJs/gr
 import { endUnsent } from "../internal/grpcJs/grpcJsStatus.ts"
 import { type GrpcJsCallOwner, GrpcJsWorkerCall } from "../internal/grpcJs/grpcJsWorkerCall.ts"
 import { lifeSign } from "../internal/wire/lifeSign.ts"
+import { openPulled, type RawCall, type ReplyListener } from "../internal/wire/pulledCall.ts"
 import { type WorkerEndpoint, workerEndpoint } from "../internal/wire/workerEndpoint.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
-import type { CallStart, WorkerCall } from "../services/Wire.ts"
+import type { CallStart } from "../services/Wire.ts"
 import { LinkError, WorkerChannel, type WorkerLink } from "../services/WorkerChannel.ts"
 
 /** A longer deadline makes grpc-js throw from a timer; nobody waits for a year. */
@@ -19,7 +20,7 @@ const MAX_TIMEOUT_MILLIS = 365 * 24 * 3600 * 1000
 const NO_ERROR = 0
 
 /** A call that could not be opened. */
-const unsent: WorkerCall = { write: () => true, halfClose: () => {}, resume: () => {}, cancel: () => {} }
+const unsent: RawCall = { write: () => true, halfClose: () => {}, resume: () => {}, cancel: () => {} }
 
 /** Completes when the channel leaves READY; from then on the client opens nothing and reconnects to nothing. */
 const watchGone = ({ alive, client }: Connected, watch: SessionWatch, name: string) => {
@@ -68,16 +69,17 @@ const makeLink = (worker: WorkerEndpoint, maxMessageBytes: number): Effect.Effec
         openCalls--
       }
     }
+    const openRaw = (call: CallStart, listener: ReplyListener): RawCall => {
+      const stream = Deferred.isDoneUnsafe(gone) ? undefined : watch.watching(() => start(connected.client, call))
+      if (stream === undefined) {
+        listener.onEnd(endUnsent)
+        return unsent
+      }
+      openCalls++
+      return new GrpcJsWorkerCall(stream, call.encoding, listener, owner)
+    }
     return {
-      open: (call, listener) => {
-        const stream = Deferred.isDoneUnsafe(gone) ? undefined : watch.watching(() => start(connected.client, call))
-        if (stream === undefined) {
-          listener.onEnd(endUnsent)
-          return unsent
-        }
-        openCalls++
-        return new GrpcJsWorkerCall(stream, call.encoding, listener, owner)
-      },
+      open: (call) => openPulled(openRaw, call),
       gone: Deferred.await(gone),
       isGoingAway,
       timesHeard: () => heard,

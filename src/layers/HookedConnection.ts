@@ -51,8 +51,7 @@ export const layer: Layer.Layer<WorkerConnection, never, WorkerConnection | Side
       const known = hooked.get(link)
       if (known !== undefined) return known
       const made: WorkerLink = {
-        open: (start, listener) =>
-          start.path === STREAM_PREDICT_PATH ? openHooked(link, start, listener, options) : link.open(start, listener),
+        open: (start) => start.path === STREAM_PREDICT_PATH ? openHooked(link, start, options) : link.open(start),
         gone: link.gone,
         isGoingAway: () => link.isGoingAway(),
         timesHeard: () => link.timesHeard(),

@@ -19,6 +19,7 @@ import { type BindError, GrpcServer, SidecarRoutes } from "../services/GrpcServe
 import { MessageBudget } from "../services/MessageBudget.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import { eventTeller } from "../services/SidecarEvents.ts"
+import { interruptWith } from "../services/StreamError.ts"
 import type { ServerCall } from "../services/Wire.ts"
 
 /** Who is at the other end. Of a TCP connection that is already reset, Node knows no address: nobody trusts that one. */
@@ -93,7 +94,7 @@ const make: Effect.Effect<
       const fiber = run((routes.get(call.path) ?? fallback)(call))
       if (fiber.pollUnsafe() !== undefined) return
       calls.own(fiber)
-      call.onLeave(() => fiber.interruptUnsafe())
+      call.onLeave((why) => interruptWith(fiber, why))
     },
     onBusy: (connection, busy) => {
       const visitor = connections.get(connection)

@@ -10,6 +10,7 @@ import { type CallOwner, Http2WorkerCall } from "../internal/http2/http2WorkerCa
 import { monotonicMillis } from "../internal/monotonic.ts"
 import { goAwayWords } from "../internal/wire/goAwayWords.ts"
 import { lifeSign } from "../internal/wire/lifeSign.ts"
+import { openPulled } from "../internal/wire/pulledCall.ts"
 import { type WorkerEndpoint, workerEndpoint } from "../internal/wire/workerEndpoint.ts"
 import { Limits } from "../services/Limits.ts"
 import { MessageBudget } from "../services/MessageBudget.ts"
@@ -131,7 +132,7 @@ const makeLink = (loop: Loop, worker: WorkerEndpoint, server: Settings["server"]
       }
     }
     const link: WorkerLink = {
-      open: (start, listener) => new Http2WorkerCall(start, listener, owner),
+      open: (start) => openPulled((start, listener) => new Http2WorkerCall(start, listener, owner), start),
       gone: Deferred.await(events.gone),
       isGoingAway: () => events.goingAway,
       timesHeard: () => heard,

@@ -22,7 +22,6 @@ import * as AccessLog from "./AccessLog.ts"
 import * as BoundedEvents from "./BoundedEvents.ts"
 import * as Drain from "./Drain.ts"
 import * as HookedConnection from "./HookedConnection.ts"
-import * as HookedProxy from "./HookedProxy.ts"
 import * as Http2Server from "./Http2Server.ts"
 import * as Http2WorkerChannel from "./Http2WorkerChannel.ts"
 import * as InProcessClient from "./InProcessClient.ts"
@@ -61,7 +60,6 @@ const layerOver = <E>(journal: Layer.Layer<UsageJournal, E, SidecarConfig | Usag
   InProcessClient.layer.pipe(
     Layer.provide(SidecarRoutes.layer),
     // A stream is admitted before the path of a stream knows of it, and its text is changed before it is counted.
-    Layer.provideMerge(HookedProxy.layer),
     Layer.provideMerge(BoundedEvents.layerOfDrain),
     Layer.provideMerge(ReplayingProxy.layer),
     Layer.provideMerge(HookedConnection.layer),

@@ -36,12 +36,19 @@ const readToken = (file: string, maxMetadataBytes: number): Effect.Effect<string
 
 const withToken = (start: CallStart, token: string): CallStart =>
   start.metadata["authorization"] === undefined
-    ? { ...start, metadata: { ...start.metadata, authorization: `Bearer ${token}` } }
+    ? {
+      path: start.path,
+      encoding: start.encoding,
+      get timeoutMillis() {
+        return start.timeoutMillis
+      },
+      metadata: { ...start.metadata, authorization: `Bearer ${token}` }
+    }
     : start
 
 /** The link on which calls without credentials of their own carry `token`. */
 const authorized = (link: WorkerLink, token: string): WorkerLink => ({
-  open: (start, listener) => link.open(withToken(start, token), listener),
+  open: (start) => link.open(withToken(start, token)),
   gone: link.gone,
   isGoingAway: link.isGoingAway,
   timesHeard: link.timesHeard,

@@ -1,4 +1,4 @@
-import { Data } from "effect"
+import { Cause, Context, Data, type Fiber } from "effect"
 import type { Departure, Status } from "./Wire.ts"
 
 /**
@@ -20,6 +20,8 @@ export type StreamError =
   | QueueTimeout
   | DeadlineExceeded
   | GatewayGone
+  | Rejected
+  | NotAdmitted
   | WorkerLost
   | Truncated
   | StreamIdle
@@ -91,6 +93,12 @@ export class GatewayGone extends Data.TaggedError("GatewayGone")<{
   readonly departure: Departure
 }> {}
 
+/** The server itself has answered the request, with this: it is not gRPC, or too large. */
+export class Rejected extends Data.TaggedError("Rejected")<{ readonly status: Status }> {}
+
+/** A hook of the application has not let the stream in. */
+export class NotAdmitted extends Data.TaggedError("NotAdmitted")<{ readonly status: Status }> {}
+
 /**
  * The link to the worker broke, or the worker has stopped, and the stream cannot be sent again. `delivered`: token chunks
  * the gateway has. `status`: what a worker that stopped politely said.
@@ -132,3 +140,21 @@ export class WorkerStatus extends Data.TaggedError("WorkerStatus")<{ readonly st
 
 /** The gateway's bytes are not gRPC: half a frame before its half-close. */
 export class Malformed extends Data.TaggedError("Malformed")<{ readonly detail: string }> {}
+
+/** With what the fiber of a call was interrupted. */
+class EndedBy extends Context.Service<EndedBy, StreamError>()("cy-llm-sidecar/EndedBy") {}
+
+/** Ends a call from outside: the one way for a departure, a time limit, a drain, an operator. The first reason counts. */
+export const interruptWith = (fiber: Fiber.Fiber<unknown, unknown>, error: StreamError): void =>
+  fiber.interruptUnsafe(undefined, Context.make(EndedBy, error))
+
+/** Why a call is over: the reason of its interruption, or its own failure; `undefined`: ended without a word. */
+export const errorOf = (cause: Cause.Cause<StreamError>): StreamError | undefined => {
+  for (const reason of cause.reasons) {
+    const error = Cause.isFailReason(reason)
+      ? reason.error
+      : Context.getOrUndefined(Cause.reasonAnnotations(reason), EndedBy)
+    if (error !== undefined) return error
+  }
+  return undefined
+}

@@ -1,6 +1,8 @@
 import { Context, type Effect, Schema, type Stream } from "effect"
 import type { PredictRequest } from "./LlmClient.ts"
+import type { StreamError } from "./StreamError.ts"
 import type { UsageRecord } from "./UsageRecord.ts"
+import type { FrameBatch } from "./Wire.ts"
 
 /**
  * A hook does not admit a stream.
@@ -43,3 +45,6 @@ export interface StreamHook {
 export class StreamHooks extends Context.Service<StreamHooks, ReadonlyArray<StreamHook>>()(
   "cy-llm-sidecar/StreamHooks"
 ) {}
+
+/** Looks at the first batch of a call before it counts; fails with why the call is not let in. */
+export type Admit = (first: FrameBatch, encoding: string | undefined) => Effect.Effect<void, StreamError>

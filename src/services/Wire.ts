@@ -1,9 +1,11 @@
+import { Data, type Effect, type Pull } from "effect"
+
 /**
  * The words both sides of the wire share. Nothing here knows HTTP/2, grpc-js or Node.
  *
- * A stream of frames is handed over *synchronously*, batch by batch, through the two listener interfaces below: in the
- * steady case a batch costs one call and no fiber is woken. Fibers own the life of a stream (its start, end, failure
- * and cancellation).
+ * Both sides of a call are pulled: a batch of frames wakes the fiber that waits for it in the turn in which it came, and what
+ * nobody pulls is not read. A fiber owns a call; a gateway that leaves interrupts the one that answers it, with the reason
+ * (`StreamError`'s `interruptWith`).
  */
 
 /**
@@ -58,31 +60,37 @@ export interface CallEnd {
   readonly status: Status
 }
 
-/** What a caller of the worker hears. Called on the event loop, in this order: headers?, frames*, end. */
-export interface ReplyListener {
-  /** Initial metadata; at most once, not for a Trailers-Only answer. */
-  onHeaders(metadata: Metadata): void
-  /**
-   * Whole frames. `false` means full: the call reads no further until {@link WorkerCall.resume}; batches that had
-   * already been cut may still follow.
-   */
-  onFrames(batch: FrameBatch): boolean
-  /** Exactly once, after every frame that came before it was handed over; never after {@link WorkerCall.cancel}. */
-  onEnd(end: CallEnd): void
-  /** The request side takes frames again after {@link WorkerCall.write} had answered `false`. */
-  onDrain(): void
-}
+/** A call broke without the worker's word. `refused`: it is certain that the worker has not seen it. */
+export class CallBroken extends Data.TaggedError("CallBroken")<{
+  readonly reason: "transport" | "refused"
+  /** What the break maps to. */
+  readonly status: Status
+}> {}
 
-/** A call to the worker, seen from the side that makes it. */
+/**
+ * A call to the worker, seen from the side that made it. It lives in the scope in which it was opened: closing that is
+ * RST_STREAM CANCEL.
+ */
 export interface WorkerCall {
-  /** Sends whole frames. `false` means full: wait for {@link ReplyListener.onDrain}. Ignored after the end. */
+  /** Sends whole frames. `false` means full: wait for {@link writable}. Ignored after the end. */
   write(batch: FrameBatch): boolean
   /** No more request frames. */
   halfClose(): void
-  /** Read on, after `onFrames` had answered `false`. */
-  resume(): void
-  /** Cancels the call (RST_STREAM CANCEL). Idempotent; afterwards the listener hears nothing more. */
-  cancel(): void
+  /** Completes when frames are taken again, or the call is over. */
+  readonly writable: Effect.Effect<void>
+  /** Completes with the initial metadata; with `undefined` when the worker answers, or the call breaks, without. */
+  readonly headers: Effect.Effect<Metadata | undefined>
+  /**
+   * The next batch of replies. Not pulling is backpressure, down to the HTTP/2 window. It is done with the worker's status,
+   * after every frame that came before it, and fails when the call broke. One puller at a time.
+   */
+  readonly replies: Pull.Pull<readonly [FrameBatch], CallBroken, Status>
+  /** {@link replies} has nothing left but its end. */
+  readonly isOver: boolean
+  /** Completes when {@link isOver}. */
+  readonly over: Effect.Effect<void>
+  /** Whether {@link replies} would give something at once. */
+  ready(): boolean
 }
 
 /** What a new call to the worker needs. */
@@ -91,34 +99,22 @@ export interface CallStart {
   readonly path: string
   /** Already filtered and within the budget (`internal/wire/metadata.ts`); the wire adds only its own keys. */
   readonly metadata: Metadata
-  /** Remaining time in milliseconds, sent as `grpc-timeout`; `undefined`: no deadline. Enforced by the caller. */
+  /**
+   * Remaining time in milliseconds, sent as `grpc-timeout`; `undefined`: no deadline. Read when the call is opened, so it may
+   * be a getter. Enforced by the caller.
+   */
   readonly timeoutMillis: number | undefined
   /** `grpc-encoding` of the request frames when the gateway compressed them. */
   readonly encoding?: string | undefined
 }
 
+/** Why the gateway's side of a call is gone before its handler ended it: RST_STREAM, or its connection is gone. */
+export type Departure = "cancelled" | "vanished"
+
 /**
- * Why the gateway's side of a call is gone before its handler ended it: RST_STREAM, its connection is gone, or the
- * server itself has answered a request that is not gRPC or too large.
+ * A gateway's call, seen from the side that answers it. When the gateway leaves, the fiber of its handler is interrupted with
+ * `GatewayGone`; with `Rejected` when the server itself has answered a request that is not gRPC, or too large.
  */
-export type Departure = "cancelled" | "vanished" | "rejected"
-
-/** What the handler of a gateway's call hears. Called on the event loop. */
-export interface RequestListener {
-  /** Whole request frames. `false` means full: nothing more is read until {@link ServerCall.resume}. */
-  onFrames(batch: FrameBatch): boolean
-  /** The gateway will send no more requests. */
-  onHalfClose(): void
-  /** The reply side takes frames again after {@link ServerCall.write} had answered `false`. */
-  onDrain(): void
-  /**
-   * RST_STREAM from the gateway, or its connection is gone. At most once; not after {@link ServerCall.end}. `answered`:
-   * what a rejected request was answered with.
-   */
-  onDeparture(departure: Departure, answered?: Status): void
-}
-
-/** A gateway's call, seen from the side that answers it. */
 export interface ServerCall {
   /** `/package.Service/Method`. */
   readonly path: string
@@ -137,14 +133,21 @@ export interface ServerCall {
    * they arrived, in batches.
    */
   readonly takesSingleFrames?: boolean | undefined
-  /** Attaches the listener and starts to read. Called once. What came before is delivered synchronously. */
-  start(listener: RequestListener): void
-  /** Read on, after `onFrames` had answered `false`. */
-  resume(): void
+  /**
+   * The next batch of requests; not pulling is backpressure. It is done when the gateway has half-closed. One puller at a
+   * time. Nothing is read before the first pull, or {@link ready}.
+   */
+  readonly requests: Pull.Pull<readonly [FrameBatch]>
+  /** Begins to read. Whether {@link requests} would give something at once. */
+  ready(): boolean
+  /** The gateway has half-closed, and every request of its was pulled. */
+  readonly isHalfClosed: boolean
   /** Sends initial metadata now; otherwise they leave with the first frame. `encoding`: that of the reply frames. */
   sendHeaders(metadata: Metadata, encoding?: string): void
-  /** Sends whole frames. `false` means full: wait for {@link RequestListener.onDrain}. Ignored after the end. */
+  /** Sends whole frames. `false` means full: wait for {@link writable}. Ignored after the end. */
   write(batch: FrameBatch): boolean
+  /** Completes when frames are taken again. */
+  readonly writable: Effect.Effect<void>
   /** Bytes handed to {@link write} that the gateway's window has not yet taken. */
   readonly pendingBytes: number
   /**

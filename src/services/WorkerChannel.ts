@@ -1,5 +1,5 @@
 import { Context, type Effect, Schema, type Scope, type Stream } from "effect"
-import type { CallStart, ReplyListener, WorkerCall } from "./Wire.ts"
+import type { CallStart, WorkerCall } from "./Wire.ts"
 
 /**
  * What stands in the way of a worker, told apart because each has its own remedy.
@@ -37,13 +37,12 @@ export class LinkError extends Schema.TaggedError<LinkError>()("LinkError", {
   }
 }
 
-/**
- * One live transport to the worker. Calls are opened synchronously, so that the path of a stream costs no fiber; a call
- * that cannot be opened ends at once with `reason: "refused"`.
- */
+/** One live transport to the worker. */
 export interface WorkerLink {
-  /** Opens a call. `listener.onEnd` may be called before this returns only for a link that is already gone. */
-  readonly open: (start: CallStart, listener: ReplyListener) => WorkerCall
+  /**
+   * Opens a call, which lives in the scope. A call that cannot be opened breaks at once, as `refused`.
+   */
+  readonly open: (start: CallStart) => Effect.Effect<WorkerCall, never, Scope.Scope>
   /** Waits until the link takes no new calls: broken, or going away (then running calls may still finish). */
   readonly gone: Effect.Effect<LinkError>
   /**

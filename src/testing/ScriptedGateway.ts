@@ -1,6 +1,7 @@
 import { Clock, type Duration, Effect, type Fiber, Latch, type Scope } from "effect"
 import type { CallHandler } from "../services/GrpcServer.ts"
 import { InferenceProxy } from "../services/InferenceProxy.ts"
+import { GatewayGone, interruptWith } from "../services/StreamError.ts"
 import { type Departure, type Metadata, noMetadata } from "../services/Wire.ts"
 import { encodeRequest, framed, type PredictInit } from "./Messages.ts"
 import { Recorder } from "./Recorder.ts"
@@ -82,7 +83,7 @@ export const openOn = Effect.fnUntraced(function*(
   let fiber: Fiber.Fiber<void> | undefined
 
   const leave = (departure: Departure): void => {
-    if (call.leave(departure)) fiber?.interruptUnsafe()
+    if (call.leave(departure) && fiber !== undefined) interruptWith(fiber, new GatewayGone({ departure }))
   }
 
   let impatient = options.cancelAfterMessages
@@ -114,7 +115,8 @@ export const openOn = Effect.fnUntraced(function*(
     })
   ))
   fiber = fork(handling)
-  if (call.seen.left !== undefined) fiber.interruptUnsafe()
+  const { left } = call.seen
+  if (left !== undefined) interruptWith(fiber, new GatewayGone({ departure: left }))
   yield* Effect.addFinalizer(() => Effect.sync(() => leave("vanished")))
 
   const inBackground = (effect: Effect.Effect<void>) => Effect.forkScoped(effect, { startImmediately: true })

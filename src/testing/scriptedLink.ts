@@ -1,6 +1,7 @@
-import { Deferred, Effect, Latch } from "effect"
+import { Deferred, Effect, Latch, type Scope } from "effect"
 import { HEALTH_PATH } from "../internal/wire/aiContract.ts"
 import { payloads } from "../internal/wire/frames.ts"
+import { openPulled, type RawCall, type ReplyListener } from "../internal/wire/pulledCall.ts"
 import { Code, codeName } from "../services/Status.ts"
 import {
   type CallEnd,
@@ -8,7 +9,6 @@ import {
   type FrameBatch,
   type Metadata,
   noMetadata,
-  type ReplyListener,
   type Status,
   type WorkerCall
 } from "../services/Wire.ts"
@@ -64,8 +64,8 @@ const isHealth = (path: string): boolean => path === HEALTH_PATH
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
-/** One call to the scripted worker. The sidecar holds it as a {@link WorkerCall}, the worker's script feeds it. */
-export class ScriptedCall implements WorkerCall {
+/** One call to the scripted worker. The sidecar pulls its replies, the worker's script feeds it. */
+export class ScriptedCall implements RawCall {
   readonly seen: Writable<RecordedCall> & { requests: Array<Uint8Array> }
   readonly #link: ScriptedLink
   readonly #listener: ReplyListener
@@ -236,7 +236,9 @@ export class ScriptedLink implements WorkerLink {
     this.host = host
   }
 
-  readonly open = (start: CallStart, listener: ReplyListener): WorkerCall => {
+  readonly open = (start: CallStart): Effect.Effect<WorkerCall, never, Scope.Scope> => openPulled(this.#open, start)
+
+  readonly #open = (start: CallStart, listener: ReplyListener): RawCall => {
     const call = new ScriptedCall(this, start, listener)
     this.host.recordCall(call.seen)
     if (this.#left) {

@@ -1,6 +1,7 @@
 import { payloads } from "../internal/wire/frames.ts"
+import { PulledRequests } from "../internal/wire/pulledRequests.ts"
 import { codeName } from "../services/Status.ts"
-import type { Departure, FrameBatch, Metadata, RequestListener, ServerCall, Status } from "../services/Wire.ts"
+import type { Departure, FrameBatch, Metadata, ServerCall, Status } from "../services/Wire.ts"
 import { decodeReply, type PredictReply } from "./Messages.ts"
 
 /** What a gateway saw of one call. Times are virtual milliseconds. */
@@ -50,7 +51,7 @@ export interface ServerCallOptions {
 }
 
 /** One call of a scripted gateway, as the sidecar's handler sees it. */
-export class ScriptedServerCall implements ServerCall {
+export class ScriptedServerCall extends PulledRequests implements ServerCall {
   readonly path: string
   readonly metadata: Metadata
   readonly timeoutMillis: number | undefined
@@ -59,9 +60,8 @@ export class ScriptedServerCall implements ServerCall {
   readonly peer: ServerCall["peer"]
   readonly seen: Writable<GatewayReply>
   readonly #options: ServerCallOptions
-  #listener: RequestListener | undefined
   #requests: Array<FrameBatch> = []
-  #requestsPaused = false
+  #requestsPaused = true
   #halfClosed: "no" | "sent" | "told" = "no"
   #unread: Array<{ readonly message: Uint8Array; readonly size: number }> = []
   #pendingBytes = 0
@@ -71,6 +71,7 @@ export class ScriptedServerCall implements ServerCall {
   eager = true
 
   constructor(options: ServerCallOptions) {
+    super()
     this.#options = options
     this.path = options.path
     this.metadata = options.metadata
@@ -97,14 +98,7 @@ export class ScriptedServerCall implements ServerCall {
 
   // The sidecar's side.
 
-  start(listener: RequestListener): void {
-    this.#listener = listener
-    if (this.seen.left !== undefined) return listener.onDeparture(this.seen.left)
-    this.#deliver()
-  }
-
-  resume(): void {
-    if (!this.#requestsPaused) return
+  protected readOn(): void {
     this.#requestsPaused = false
     this.#deliver()
   }
@@ -127,7 +121,7 @@ export class ScriptedServerCall implements ServerCall {
     if (this.eager) this.read(Number.POSITIVE_INFINITY)
     this.#full = this.#pendingBytes >= this.#options.windowBytes
     this.#options.onProgress()
-    return !this.#full
+    return this.wrote(!this.#full)
   }
 
   get pendingBytes(): number {
@@ -171,7 +165,7 @@ export class ScriptedServerCall implements ServerCall {
     }
     if (this.#full && this.#pendingBytes < this.#options.windowBytes) {
       this.#full = false
-      if (!this.#isOver) this.#listener?.onDrain()
+      if (!this.#isOver) this.drained()
     }
     this.#settle()
     return count
@@ -188,7 +182,6 @@ export class ScriptedServerCall implements ServerCall {
     this.seen.left = departure
     this.seen.endedAt = this.#options.now()
     this.#options.record(departure, `after ${this.seen.messages.length} messages`)
-    if (heard) this.#listener?.onDeparture(departure)
     this.#options.onProgress()
     return heard
   }
@@ -198,16 +191,14 @@ export class ScriptedServerCall implements ServerCall {
   }
 
   #deliver(): void {
-    const listener = this.#listener
-    if (listener === undefined) return
     while (!this.#requestsPaused && !this.#isOver) {
       const batch = this.#requests.shift()
       if (batch === undefined) break
-      if (!listener.onFrames(batch)) this.#requestsPaused = true
+      if (!this.request(batch)) this.#requestsPaused = true
     }
     if (this.#requestsPaused || this.#isOver || this.#halfClosed !== "sent") return
     this.#halfClosed = "told"
-    listener.onHalfClose()
+    this.halfClosed()
   }
 
   #take(message: Uint8Array): void {

@@ -1,13 +1,13 @@
 import { describe, expect, it } from "vitest"
 import { RequestBytes } from "../../src/internal/stream/requestBytes.ts"
 import { peekRequest } from "../../src/internal/stream/requestIdentity.ts"
-import { RequestLog } from "../../src/internal/stream/requestLog.ts"
+import { RequestLog, type RequestSink } from "../../src/internal/stream/requestLog.ts"
 import { concat, frame, FrameCutter, payloads } from "../../src/internal/wire/frames.ts"
 import * as GrpcMessage from "../../src/internal/wire/grpcMessage.ts"
 import * as GrpcTimeout from "../../src/internal/wire/grpcTimeout.ts"
 import { pass } from "../../src/internal/wire/metadata.ts"
 import { Writer } from "../../src/internal/wire/protobuf.ts"
-import type { FrameBatch, WorkerCall } from "../../src/services/Wire.ts"
+import type { FrameBatch } from "../../src/services/Wire.ts"
 
 const bytes = (text: string) => new TextEncoder().encode(text)
 const words = (batches: ReadonlyArray<FrameBatch>) =>
@@ -110,11 +110,9 @@ describe("grpc-timeout", () => {
 describe("RequestLog", () => {
   const call = () => {
     const sent: Array<FrameBatch> = []
-    const worker: WorkerCall = {
+    const worker: RequestSink = {
       write: (batch) => sent.push(batch) > 0,
-      halfClose: () => {},
-      resume: () => {},
-      cancel: () => {}
+      halfClose: () => {}
     }
     return { sent, worker }
   }

@@ -5,14 +5,22 @@ import * as os from "node:os"
 import * as path from "node:path"
 import * as WorkerToken from "../../src/layers/WorkerToken.ts"
 import { SidecarConfig } from "../../src/services/SidecarConfig.ts"
-import type { CallStart, ReplyListener, WorkerCall } from "../../src/services/Wire.ts"
+import type { CallStart, WorkerCall } from "../../src/services/Wire.ts"
 import { WorkerChannel } from "../../src/services/WorkerChannel.ts"
 import { settings } from "../support/fakeServices.ts"
 
 const TOKEN = "s3cret-of-the-worker"
 
-const call: WorkerCall = { write: () => true, halfClose: () => {}, resume: () => {}, cancel: () => {} }
-const listener: ReplyListener = { onHeaders: () => {}, onFrames: () => true, onEnd: () => {}, onDrain: () => {} }
+const call: WorkerCall = {
+  write: () => true,
+  halfClose: () => {},
+  writable: Effect.void,
+  headers: Effect.never,
+  replies: Effect.never,
+  isOver: false,
+  over: Effect.never,
+  ready: () => false
+}
 
 /** A channel that remembers the calls that were opened on it, behind the layer under test. */
 const channelWith = (server: Readonly<Record<string, unknown>>) =>
@@ -24,7 +32,7 @@ const channelWith = (server: Readonly<Record<string, unknown>>) =>
           dial: Effect.succeed({
             open: (start: CallStart) => {
               opened.push(start)
-              return call
+              return Effect.succeed(call)
             },
             gone: Effect.never,
             isGoingAway: () => false,
@@ -39,10 +47,11 @@ const channelWith = (server: Readonly<Record<string, unknown>>) =>
       ))
     )
     const sent = (metadata: CallStart["metadata"]) =>
-      Effect.scoped(Effect.map(channel.dial, (link) => {
-        link.open({ path: "/a/b", metadata, timeoutMillis: undefined }, listener)
-        return opened.pop()?.metadata
-      }))
+      Effect.scoped(
+        Effect.flatMap(channel.dial, (link) => link.open({ path: "/a/b", metadata, timeoutMillis: undefined })).pipe(
+          Effect.map(() => opened.pop()?.metadata)
+        )
+      )
     return { channel, sent }
   })
 

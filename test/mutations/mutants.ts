@@ -15,18 +15,18 @@ const FAREWELL = "a worker that says goodbye never costs a stream more than one 
 
 const READY = "who is ready serves or holds the stream that comes, and who is not serves none"
 
-const stream = "src/internal/stream/proxiedStream.ts"
+const path = (file: string): string => `src/internal/stream/${file}.ts`
 
 export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "replays after a token",
     edits: [
       {
-        file: stream,
-        find: "if (this.delivered > 0 || !this.#log.replayable || !allowed) {",
-        replace: "if (!allowed) {"
+        file: path("replay"),
+        find: "delivered === 0 && replayable && (reason",
+        replace: "delivered >= 0 && (replayable || !replayable) && (reason"
       },
-      { file: stream, find: "      this.#log.forget()\n      this.#env.watchdog", replace: "      this.#env.watchdog" }
+      { file: path("deliver"), find: "    log.forget()\n", replace: "" }
     ],
     found: [
       "nothing is sent to a worker after a token has been",
@@ -36,9 +36,9 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "holds without bound in time",
     edits: [{
-      file: stream,
-      find: "this.#patienceAt = now + patience",
-      replace: "this.#patienceAt = phase === \"held\" ? Number.POSITIVE_INFINITY : now + patience"
+      file: path("streamLimits"),
+      find: "this.#patienceAt = now + patienceMillis",
+      replace: "this.#patienceAt = phase === \"held\" ? Number.POSITIVE_INFINITY : now + patienceMillis"
     }],
     found: ["nothing is held past its limits", "every stream ends within its limits"]
   },
@@ -63,7 +63,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "loses the gateway's cancel on the way to the worker",
-    edits: [{ file: stream, find: "    this.#worker?.cancel()\n", replace: "" }],
+    edits: [{ file: "src/internal/wire/pulledCall.ts", find: "    this.#raw?.cancel()\n", replace: "" }],
     found: ["a stream that is over is over at the worker, too, and comes there no more"]
   },
   {
@@ -79,17 +79,17 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "repeats notices that were delivered",
     edits: [{
-      file: stream,
-      find: "new ReplayedFrames(known, this.tally.frames, this.#env.peek)",
-      replace: "new ReplayedFrames(known, 0, this.#env.peek)"
+      file: path("open"),
+      find: "new ReplayedFrames(known, tally.frames, env.peek)",
+      replace: "new ReplayedFrames(known, 0, env.peek)"
     }],
     found: ["loading notices come once, in order, before the first token"]
   },
   {
     name: "forgets the deadline of a stream that is held",
     edits: [{
-      file: stream,
-      find: "        return Math.min(this.#deadlineAt, this.#patienceAt)",
+      file: path("streamLimits"),
+      find: "        return Math.min(this.deadlineAt, this.#patienceAt)",
       replace: "        return this.#patienceAt"
     }],
     found: ["a deadline is kept, whatever the gateway reads"]
@@ -97,9 +97,9 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "invents an OK when the link breaks",
     edits: [{
-      file: stream,
-      find: "if (this.tally.ended) return this.#leave(Status.ok)\n    this.#sendAgain",
-      replace: "if (this.tally.ended || this.delivered > 0) return this.#leave(Status.ok)\n    this.#sendAgain"
+      file: path("replies"),
+      find: "return Effect.succeed(tally.ended)",
+      replace: "return Effect.succeed(tally.ended || tally.chunks > 0)"
     }],
     found: ["OK means that the whole answer was read"]
   },
@@ -115,17 +115,17 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "gives a place at the worker back twice",
     edits: [{
-      file: stream,
-      find: "    this.#place = false\n    this.#env.places.giveBack()",
-      replace: "    this.#place = false\n    this.#env.places.giveBack()\n    this.#env.places.giveBack()"
+      file: path("streamUnderWay"),
+      find: "    this.#place = false\n    this.env.places.giveBack()",
+      replace: "    this.#place = false\n    this.env.places.giveBack()\n    this.env.places.giveBack()"
     }],
     found: ["no more streams are at the worker than max_worker_streams"]
   },
   {
     name: "keeps a place at the worker for ever",
     edits: [{
-      file: stream,
-      find: "    this.#place = false\n    this.#env.places.giveBack()",
+      file: path("streamUnderWay"),
+      find: "    this.#place = false\n    this.env.places.giveBack()",
       replace: "    this.#place = false"
     }],
     found: ["after the healing new streams are answered"]
@@ -142,9 +142,9 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "forgets to write the end of a stream that was cancelled",
     edits: [{
-      file: "src/layers/ReplayingProxy.ts",
-      find: "return stream.end === undefined ? Effect.void : meter.close(",
-      replace: "return stream.end === undefined || stream.end.outcome === \"cancelled\" ? Effect.void : meter.close("
+      file: path("predict"),
+      find: "Effect.flatMap(meter.close(tally, end), () => {",
+      replace: "Effect.flatMap(end.outcome === \"cancelled\" ? Effect.void : meter.close(tally, end), () => {"
     }],
     found: ["one usage record for each admitted stream"]
   },
@@ -190,8 +190,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "loses the deadline of a call that it only carries",
     edits: [{
-      file: "src/internal/stream/passthroughCall.ts",
-      find: "    this.#watchdog.add(this)\n",
+      file: path("passthrough"),
+      find: "      watchdog.add(limits)\n",
       replace: ""
     }],
     found: ["a deadline is kept, whatever the gateway reads", "every stream ends, and the sidecar's work for it"]

@@ -92,7 +92,7 @@ export const serverSuite = (name: string, subject: ServerSubject): void => {
     /** Takes the next call and starts it. */
     const next = Effect.suspend(() =>
       Effect.map(wait(served.calls.take((side) => side.call.path !== WRONG)), (side) => {
-        side.call.start(side)
+        side.read()
         return side
       })
     )
@@ -228,11 +228,11 @@ export const serverSuite = (name: string, subject: ServerSubject): void => {
         const side = yield* next
         const message = frame(Buffer.alloc(1000))
         let written = 0
-        while (side.call.write(message)) written++
+        while (side.write(message)) written++
         // The window and Node's own buffer, and no more.
         assert.isBelow(written, 2000)
         while (side.call.pendingBytes < 65_535) {
-          side.call.write(message)
+          side.write(message)
           written++
         }
         call.readAll()
@@ -255,7 +255,7 @@ export const serverSuite = (name: string, subject: ServerSubject): void => {
         yield* Effect.sleep(50)
         assert.isBelow(side.requests.all.length, 1500)
         side.full = false
-        side.call.resume()
+        side.read()
         yield* wait(side.requests.count(2000, "all requests"))
         call.halfClose()
         yield* wait(side.halfClosed.promise)
@@ -368,12 +368,12 @@ export const serverSuite = (name: string, subject: ServerSubject): void => {
         const gateway = yield* grpcJs(address)
         const call = gateway.call({ requests: [Buffer.alloc(1001)] })
         const side = yield* wait(calls.take())
-        side.call.start(side)
+        side.read()
         assert.strictEqual((yield* wait(call.status)).code, Code.RESOURCE_EXHAUSTED)
         yield* wait(side.interrupted.promise)
         const next = gateway.call({ requests: [Buffer.alloc(1000)] })
         const fine = yield* wait(calls.take())
-        fine.call.start(fine)
+        fine.read()
         yield* wait(fine.requests.count(1, "the request"))
         fine.end(Status.ok)
         assert.strictEqual((yield* wait(next.status)).code, Code.OK)
@@ -385,7 +385,7 @@ export const serverSuite = (name: string, subject: ServerSubject): void => {
         const gateway = yield* http2(address)
         const call = gateway.call()
         const side = yield* wait(calls.take())
-        side.call.start(side)
+        side.read()
         yield* server.stopAccepting
         yield* wait(gateway.goaway.promise)
         side.call.write(frame(tokens(1)[0]!))
@@ -404,7 +404,7 @@ export const serverSuite = (name: string, subject: ServerSubject): void => {
         const gateway = yield* http2(address)
         const call = gateway.call()
         const side = yield* wait(calls.take())
-        side.call.start(side)
+        side.read()
         yield* Scope.close(scope, Exit.void)
         yield* wait(side.interrupted.promise)
         assert.notStrictEqual((yield* wait(call.status)).code, Code.OK)
@@ -422,7 +422,7 @@ export const serverSuite = (name: string, subject: ServerSubject): void => {
           const gateway = yield* grpcJs(address)
           const call = gateway.call()
           const side = yield* wait(calls.take())
-          side.call.start(side)
+          side.read()
           assert.isTrue(side.call.peer.trusted)
           side.end(Status.ok)
           assert.strictEqual((yield* wait(call.status)).code, Code.OK)
@@ -508,7 +508,7 @@ export const serverSuite = (name: string, subject: ServerSubject): void => {
             const gateway = yield* http2(address)
             const call = gateway.call({ requests: [], halfClose: false })
             const side = yield* wait(calls.take())
-            side.call.start(side)
+            side.read()
             call.write(message.subarray(0, 300_000))
             return { call, side }
           })
@@ -562,7 +562,7 @@ export const serverSuite = (name: string, subject: ServerSubject): void => {
         const gateway = yield* grpcJs(address)
         const call = gateway.call()
         const side = yield* wait(calls.take())
-        side.call.start(side)
+        side.read()
         side.end(Status.ok)
         assert.strictEqual((yield* wait(call.status)).code, Code.OK)
         yield* wait(eventually("the socket", () => fs.existsSync(socketPath) ? true : undefined))

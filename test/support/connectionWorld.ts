@@ -5,6 +5,7 @@ import { LinkError, WorkerChannel, type WorkerLink } from "../../src/services/Wo
 import { WorkerConnection, type WorkerState } from "../../src/services/WorkerConnection.ts"
 import { WorkerMetrics } from "../../src/services/WorkerMetrics.ts"
 import { Answer, Messages, ScriptedWorker, TestConfig, type Timeline } from "../../src/testing.ts"
+import { listenTo } from "./listening.ts"
 
 /** What the connection told the metrics and the log. */
 export class Told extends Context.Service<Told, {
@@ -115,7 +116,7 @@ export interface RawCall {
 
 export const openCall = (link: WorkerLink): RawCall => {
   const seen: RawCall = { frames: 0, end: undefined }
-  const call = link.open({ path: ScriptedWorker.STREAM_PREDICT, metadata: noMetadata, timeoutMillis: undefined }, {
+  const call = listenTo(link, { path: ScriptedWorker.STREAM_PREDICT, metadata: noMetadata, timeoutMillis: undefined }, {
     onHeaders: () => {},
     onFrames: (batch) => {
       seen.frames += Messages.unframed(batch).length

@@ -1,7 +1,8 @@
 import { Effect, Fiber } from "effect"
 import { frame, payloads } from "../../src/internal/wire/frames.ts"
+import { PulledRequests } from "../../src/internal/wire/pulledRequests.ts"
 import type { CallHandler } from "../../src/services/GrpcServer.ts"
-import type { FrameBatch, Metadata, RequestListener, ServerCall, Status } from "../../src/services/Wire.ts"
+import type { FrameBatch, Metadata, ServerCall, Status } from "../../src/services/Wire.ts"
 
 /** What a caller can choose of a {@link FakeCall}. */
 export interface FakeCallOptions {
@@ -16,7 +17,7 @@ export interface FakeCallOptions {
 }
 
 /** A gateway's call in memory, driven and observed by a test. */
-export class FakeCall implements ServerCall {
+export class FakeCall extends PulledRequests implements ServerCall {
   readonly path: string
   readonly metadata: Metadata
   readonly timeoutMillis: number | undefined
@@ -27,17 +28,17 @@ export class FakeCall implements ServerCall {
   readonly replies: Array<Uint8Array> = []
   /** Frames written, with prefixes. */
   readonly written: Array<FrameBatch> = []
-  readonly requests: Array<() => void> = []
   ended: Status | undefined
   delivery: "flush" | "now" | undefined
   headers: Metadata | undefined
-  #listener: RequestListener | undefined
-  #flowing = true
+  readonly #sent: Array<() => boolean> = []
+  #flowing = false
   #unread = 0
   readonly #capacity: number
   readonly #whenEnded = Promise.withResolvers<Status>()
 
   constructor(path: string, options: FakeCallOptions = {}) {
+    super()
     this.path = path
     this.metadata = options.metadata ?? {}
     this.timeoutMillis = options.timeoutMillis
@@ -65,15 +66,16 @@ export class FakeCall implements ServerCall {
   }
 
   sendFrames(batch: FrameBatch): this {
-    this.requests.push(() => {
-      this.#flowing = this.#listener!.onFrames(batch)
-    })
+    this.#sent.push(() => this.request(batch))
     this.#pump()
     return this
   }
 
   halfClose(): this {
-    this.requests.push(() => this.#listener!.onHalfClose())
+    this.#sent.push(() => {
+      this.halfClosed()
+      return true
+    })
     this.#pump()
     return this
   }
@@ -82,16 +84,10 @@ export class FakeCall implements ServerCall {
   read(): void {
     const was = this.#unread
     this.#unread = Math.max(0, was - 1)
-    if (was >= this.#capacity && this.#unread < this.#capacity) this.#listener?.onDrain()
+    if (was >= this.#capacity && this.#unread < this.#capacity) this.drained()
   }
 
-  start(listener: RequestListener): void {
-    if (this.#listener !== undefined) throw new Error("started twice")
-    this.#listener = listener
-    this.#pump()
-  }
-
-  resume(): void {
+  protected readOn(): void {
     this.#flowing = true
     this.#pump()
   }
@@ -105,7 +101,7 @@ export class FakeCall implements ServerCall {
     this.written.push(batch)
     this.replies.push(...payloads(batch))
     this.#unread++
-    return this.#unread < this.#capacity
+    return this.wrote(this.#unread < this.#capacity)
   }
 
   end(status: Status, delivery: "flush" | "now" = "flush"): void {
@@ -116,10 +112,10 @@ export class FakeCall implements ServerCall {
   }
 
   #pump(): void {
-    while (this.#listener !== undefined && this.#flowing) {
-      const next = this.requests.shift()
+    while (this.#flowing) {
+      const next = this.#sent.shift()
       if (next === undefined) return
-      next()
+      this.#flowing = next()
     }
   }
 }

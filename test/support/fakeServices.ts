@@ -71,21 +71,17 @@ export class World {
   /** Takes a call as the proxy does, and answers OK at its half-close. */
   #carry(kind: string) {
     return (call: ServerCall): Effect.Effect<void> =>
-      Effect.callback<void>((resume) => {
+      Effect.suspend(() => {
         const frames: Array<FrameBatch> = []
         this.carried.push({ kind, call, frames })
-        call.start({
-          onFrames: (batch) => {
+        const next: Effect.Effect<void> = Effect.matchEffect(call.requests, {
+          onSuccess: ([batch]) => {
             frames.push(batch)
-            return true
+            return next
           },
-          onHalfClose: () => {
-            call.end(Status.ok)
-            resume(Effect.void)
-          },
-          onDrain: () => {},
-          onDeparture: () => {}
+          onFailure: () => Effect.sync(() => call.end(Status.ok))
         })
+        return next
       })
   }
 

@@ -1,12 +1,13 @@
 import { payloads } from "../../src/internal/wire/frames.ts"
-import type { CallEnd, CallStart, FrameBatch, Metadata, ReplyListener, WorkerCall } from "../../src/services/Wire.ts"
+import type { CallEnd, CallStart, FrameBatch, Metadata } from "../../src/services/Wire.ts"
 import type { WorkerLink } from "../../src/services/WorkerChannel.ts"
 import { deferred, Recorder } from "./events.ts"
+import { listenTo, type Replied, type TestCall } from "./listening.ts"
 
 export const PREDICT = "/cy.llm.AiInference/StreamPredict"
 
 /** A call to the worker, as whoever made it hears it. */
-export class Replies implements ReplyListener {
+export class Replies implements Replied {
   /** Messages without their prefixes. */
   readonly messages = new Recorder<Uint8Array>()
   readonly batches: Array<FrameBatch> = []
@@ -56,8 +57,8 @@ export class Replies implements ReplyListener {
 export const openCall = (
   link: WorkerLink,
   start: Partial<CallStart> = {}
-): { readonly call: WorkerCall; readonly replies: Replies } => {
+): { readonly call: TestCall; readonly replies: Replies } => {
   const replies = new Replies()
-  const call = link.open({ path: PREDICT, metadata: {}, timeoutMillis: undefined, ...start }, replies)
+  const call = listenTo(link, { path: PREDICT, metadata: {}, timeoutMillis: undefined, ...start }, replies)
   return { call, replies }
 }

@@ -1,10 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Exit } from "effect"
 import { TestClock } from "effect/testing"
 import * as Status from "../../src/services/Status.ts"
-import type { RequestListener, ServerCall } from "../../src/services/Wire.ts"
+import { errorOf } from "../../src/services/StreamError.ts"
+import type { FrameBatch, ServerCall } from "../../src/services/Wire.ts"
 import { Answer, Messages, Recorder, ScriptedGateway, ScriptedWorker, Simulation } from "../../src/testing.ts"
 import { settle } from "../support/connectionWorld.ts"
+import { listenToRequests } from "../support/listening.ts"
 
 /** A handler that shows the test the call it was given, and works until it is interrupted. */
 const capture = () => {
@@ -13,23 +15,23 @@ const capture = () => {
     interrupted: boolean
     readonly events: Array<string>
   } = { call: undefined, interrupted: false, events: [] }
-  const listener: RequestListener = {
-    onFrames: (batch) => {
+  const listener = {
+    onFrames: (batch: FrameBatch) => {
       seen.events.push(...Messages.unframed(batch).map((message) => Messages.decodeRequest(message).prompt))
       return true
     },
-    onHalfClose: () => void seen.events.push("half-close"),
-    onDrain: () => void seen.events.push("drain"),
-    onDeparture: (departure) => void seen.events.push(departure)
+    onHalfClose: () => void seen.events.push("half-close")
   }
   const handler = (call: ServerCall) =>
     Effect.sync(() => {
       seen.call = call
-      call.start(listener)
+      listenToRequests(call, listener)
     }).pipe(
       Effect.andThen(Effect.never),
-      Effect.onInterrupt(() =>
+      Effect.onExit((exit) =>
         Effect.sync(() => {
+          const why = Exit.isFailure(exit) ? errorOf(exit.cause) : undefined
+          if (why?._tag === "GatewayGone") seen.events.push(why.departure)
           seen.interrupted = true
         })
       )
@@ -97,6 +99,7 @@ describe("ScriptedGateway", () => {
       seen.call?.write(big)
       yield* TestClock.adjust("1 hour")
       assert.strictEqual(call.seen.messages.length, 1)
+      if (seen.call !== undefined) Effect.runFork(Effect.map(seen.call.writable, () => seen.events.push("drain")))
       assert.notInclude(seen.events, "drain")
       yield* call.read(1)
       assert.include(seen.events, "drain")

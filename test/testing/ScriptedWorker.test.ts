@@ -6,6 +6,7 @@ import { type CallEnd, noMetadata } from "../../src/services/Wire.ts"
 import { WorkerChannel, type WorkerLink } from "../../src/services/WorkerChannel.ts"
 import { Answer, Messages, Recorder, ScriptedWorker, Timeline } from "../../src/testing.ts"
 import { settle } from "../support/connectionWorld.ts"
+import { listenTo } from "../support/listening.ts"
 
 const { Action } = Timeline
 const Worker = ScriptedWorker.ScriptedWorker
@@ -31,7 +32,7 @@ const call = (link: WorkerLink, options: CallOptions = {}) => {
   const heard: Heard = { replies: [], end: undefined }
   const { body = [request], fullAfter = Infinity, halfClose = true, path = ScriptedWorker.STREAM_PREDICT } = options
   let room = fullAfter
-  const handle = link.open({ path, metadata: noMetadata, timeoutMillis: 5000 }, {
+  const handle = listenTo(link, { path, metadata: noMetadata, timeoutMillis: 5000 }, {
     onHeaders: () => {},
     onFrames: (batch) => {
       heard.replies.push(...Messages.unframed(batch).map(Messages.decodeReply))

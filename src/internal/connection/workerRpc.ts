@@ -1,11 +1,12 @@
 import { Data, Effect } from "effect"
 import { Code, codeName } from "../../services/Status.ts"
-import { type CallEnd, type FrameBatch, noMetadata } from "../../services/Wire.ts"
+import { type CallEnd, noMetadata } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import type { WorkerHealth } from "../../services/WorkerConnection.ts"
 import { HEALTH_PATH } from "../wire/aiContract.ts"
 import { frame, payloads } from "../wire/frames.ts"
 import { type MapBounds, stringMapOf, text, visit, Writer } from "../wire/protobuf.ts"
+import { endOfReplies } from "../wire/pulledCall.ts"
 
 /** A worker's words in a line of the log, and on the status page. */
 const MAX_DETAIL_LENGTH = 300
@@ -23,30 +24,28 @@ export const unary = (
   request: Uint8Array,
   timeoutMillis: number
 ): Effect.Effect<Uint8Array, UnaryError> =>
-  Effect.callback((resume) => {
-    let answer: Uint8Array | undefined
-    const call = link.open({ path, metadata: noMetadata, timeoutMillis }, {
-      onHeaders: () => {},
-      onFrames: (batch: FrameBatch) => {
-        answer ??= payloads(batch)[0]
-        return true
-      },
-      onDrain: () => {},
-      onEnd: (end) => {
-        const { code, message } = end.status
-        if (end.reason === "status" && code === Code.OK && answer !== undefined) resume(Effect.succeed(answer))
-        else {
-          const detail = end.reason === "status" && code === Code.OK
-            ? "an answer without a message"
-            : `${codeName(code)}${message === "" ? "" : `: ${message.slice(0, MAX_DETAIL_LENGTH)}`}`
-          resume(Effect.fail(new UnaryError({ end, detail })))
-        }
-      }
-    })
+  Effect.scoped(Effect.flatMap(link.open({ path, metadata: noMetadata, timeoutMillis }), (call) => {
     call.write(frame(request))
     call.halfClose()
-    return Effect.sync(() => call.cancel())
-  })
+    let answer: Uint8Array | undefined
+    const next: Effect.Effect<Uint8Array, UnaryError> = Effect.matchEffect(call.replies, {
+      onSuccess: ([batch]) => {
+        answer ??= payloads(batch)[0]
+        return next
+      },
+      onFailure: (over) => {
+        const end = endOfReplies(over)
+        const { code, message } = end.status
+        const isOk = end.reason === "status" && code === Code.OK
+        if (isOk && answer !== undefined) return Effect.succeed(answer)
+        const detail = isOk
+          ? "an answer without a message"
+          : `${codeName(code)}${message === "" ? "" : `: ${message.slice(0, MAX_DETAIL_LENGTH)}`}`
+        return Effect.fail(new UnaryError({ end, detail }))
+      }
+    })
+    return next
+  }))
 
 /** WorkerHealthRequest (wire contract): 1 trace_id. */
 export const encodeHealthRequest = (traceId: string): Uint8Array =>

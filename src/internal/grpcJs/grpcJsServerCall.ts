@@ -1,16 +1,11 @@
 import type { ServerDuplexStream } from "@grpc/grpc-js"
 import * as Status from "../../services/Status.ts"
-import type {
-  Departure,
-  FrameBatch,
-  Metadata,
-  RequestListener,
-  ServerCall,
-  Status as GrpcStatus
-} from "../../services/Wire.ts"
+import { GatewayGone } from "../../services/StreamError.ts"
+import type { FrameBatch, Metadata, ServerCall, Status as GrpcStatus } from "../../services/Wire.ts"
 import { frame } from "../wire/frames.ts"
 import * as GrpcMessage from "../wire/grpcMessage.ts"
 import { pass } from "../wire/metadata.ts"
+import { PulledRequests } from "../wire/pulledRequests.ts"
 import { messagesOf } from "./grpcJsMessages.ts"
 import { fromGrpcJs, toGrpcJs } from "./grpcJsMetadata.ts"
 
@@ -36,7 +31,7 @@ const remaining = (call: ServerDuplexStream<Buffer, Buffer>): number => Number(c
  * grpc-js cannot end a call whose gateway does not read: `end(…, "now")` is no stronger than `"flush"` here, and the
  * HTTP/2 stream stays until the gateway closes it. `Http2Server` has neither fault.
  */
-export class GrpcJsServerCall implements ServerCall {
+export class GrpcJsServerCall extends PulledRequests implements ServerCall {
   readonly path: string
   readonly metadata: Metadata
   readonly timeoutMillis: number | undefined
@@ -46,15 +41,14 @@ export class GrpcJsServerCall implements ServerCall {
   readonly peer: ServerCall["peer"]
   readonly #call: ServerDuplexStream<Buffer, Buffer>
   readonly #maxMessageBytes: number
-  #listener: RequestListener | undefined
   #replyEncoding: string | undefined
   #pending = 0
   #halfClosed = false
-  #departed: Departure | undefined
   #over = false
-  #onLeave: (() => void) | undefined
+  #started = false
 
   constructor(call: ServerDuplexStream<Buffer, Buffer>, head: GrpcJsCallHead) {
+    super()
     const millis = remaining(call)
     this.path = call.getPath()
     this.metadata = fromGrpcJs(call.metadata)
@@ -64,40 +58,31 @@ export class GrpcJsServerCall implements ServerCall {
     this.#call = call
     this.#maxMessageBytes = head.maxMessageBytes
     // grpc-js ends a call at its deadline by itself and tells it like a cancellation: the handler tells them apart.
-    const cancelled = (): void => this.#depart("cancelled")
+    const cancelled = (): void => {
+      if (this.#live) this.left(new GatewayGone({ departure: "cancelled" }))
+    }
     if (call.cancelled) cancelled()
     else call.on("cancelled", cancelled)
   }
 
-  /** Called when the gateway has left, after the listener heard it. */
-  onLeave(callback: () => void): void {
-    this.#onLeave = callback
-    if (this.#departed !== undefined) callback()
-  }
-
-  start(listener: RequestListener): void {
-    this.#listener = listener
-    if (this.#departed !== undefined) return listener.onDeparture(this.#departed)
+  protected readOn(): void {
+    if (this.#started) return void this.#call.resume()
+    this.#started = true
     const call = this.#call
     call.on("data", (message: Buffer) => {
-      if (!this.#live) return
-      if (!listener.onFrames(frame(message))) call.pause()
+      if (this.#live && !this.request(frame(message))) call.pause()
     })
     call.on("end", () => {
       // A cancellation looks like a half-close first.
       setImmediate(() => {
         if (!this.#live || this.#halfClosed) return
         this.#halfClosed = true
-        listener.onHalfClose()
+        this.halfClosed()
       })
     })
     call.on("drain", () => {
-      if (this.#live) listener.onDrain()
+      if (this.#live) this.drained()
     })
-  }
-
-  resume(): void {
-    this.#call.resume()
   }
 
   sendHeaders(metadata: Metadata, encoding?: string): void {
@@ -120,7 +105,7 @@ export class GrpcJsServerCall implements ServerCall {
         this.#pending -= message.length
       })
     }
-    return more
+    return this.wrote(more)
   }
 
   get pendingBytes(): number {
@@ -133,7 +118,7 @@ export class GrpcJsServerCall implements ServerCall {
     const call = this.#call
     // What the gateway still sends is nobody's business now.
     call.resume()
-    if (this.#departed !== undefined || call.cancelled) return
+    if (this.hasLeft || call.cancelled) return
     const details = GrpcMessage.clip(status.message, MAX_MESSAGE_BYTES).toWellFormed()
     const metadata = toGrpcJs(pass(status.metadata, TRAILER_BUDGET / 2).metadata)
     if (status.code === Status.Code.OK && details === "") call.end(metadata)
@@ -141,13 +126,6 @@ export class GrpcJsServerCall implements ServerCall {
   }
 
   get #live(): boolean {
-    return !this.#over && this.#departed === undefined
-  }
-
-  #depart(departure: Departure): void {
-    if (!this.#live) return
-    this.#departed = departure
-    this.#listener?.onDeparture(departure)
-    this.#onLeave?.()
+    return !this.#over && !this.hasLeft
   }
 }

@@ -1,7 +1,8 @@
 import type { ClientDuplexStream } from "@grpc/grpc-js"
 import * as Status from "../../services/Status.ts"
-import type { CallEnd, FrameBatch, ReplyListener, WorkerCall } from "../../services/Wire.ts"
+import type { CallEnd, FrameBatch } from "../../services/Wire.ts"
 import { frame } from "../wire/frames.ts"
+import type { RawCall, ReplyListener } from "../wire/pulledCall.ts"
 import { messagesOf } from "./grpcJsMessages.ts"
 import { fromGrpcJs } from "./grpcJsMetadata.ts"
 import { endOfStatus } from "./grpcJsStatus.ts"
@@ -21,7 +22,7 @@ export interface GrpcJsCallOwner {
 }
 
 /** One call of a grpc-js client with identity serializers: prefixes are added to what comes and cut from what goes. */
-export class GrpcJsWorkerCall implements WorkerCall {
+export class GrpcJsWorkerCall implements RawCall {
   readonly #call: ClientDuplexStream<Buffer, Buffer>
   readonly #listener: ReplyListener
   readonly #owner: GrpcJsCallOwner

@@ -1,8 +1,8 @@
-import { Effect, Latch } from "effect"
+import { Effect } from "effect"
 import type { CallHandler } from "../../services/GrpcServer.ts"
 import * as Status from "../../services/Status.ts"
 import { FrameTooLarge } from "../../services/StreamError.ts"
-import type { FrameBatch, RequestListener, ServerCall, Status as GrpcStatus } from "../../services/Wire.ts"
+import type { FrameBatch, ServerCall, Status as GrpcStatus } from "../../services/Wire.ts"
 import { frame, payloads, PREFIX_BYTES } from "../wire/frames.ts"
 import { statusOf } from "../wire/streamStatus.ts"
 import { answer } from "./answer.ts"
@@ -23,39 +23,6 @@ const messagesOf = (batch: FrameBatch): ReadonlyArray<Message> => {
   })
 }
 
-/** What comes from the caller, one batch at a time. `undefined`: it has half-closed. */
-class Requests implements RequestListener {
-  readonly #came = Latch.makeUnsafe(false)
-  readonly writable = Latch.makeUnsafe(true)
-  #batches: Array<FrameBatch> = []
-  #ended = false
-
-  onFrames(batch: FrameBatch): boolean {
-    this.#batches.push(batch)
-    this.#came.openUnsafe()
-    return false
-  }
-
-  onHalfClose(): void {
-    this.#ended = true
-    this.#came.openUnsafe()
-  }
-
-  onDrain(): void {
-    this.writable.openUnsafe()
-  }
-
-  /** The server interrupts the handler. */
-  onDeparture(): void {}
-
-  readonly next: Effect.Effect<FrameBatch | undefined> = Effect.suspend(() => {
-    const batch = this.#batches.shift()
-    if (batch !== undefined || this.#ended) return Effect.succeed(batch)
-    this.#came.closeUnsafe()
-    return Effect.andThen(this.#came.await, this.next)
-  })
-}
-
 /**
  * A handler for a method that answers each of a stream's requests with one response, in order. It reads no further
  * while an answer is on its way or the caller does not read; it ends OK at the caller's half-close, and CANCELLED when
@@ -66,7 +33,7 @@ export const bidi = (
   respond: (request: Uint8Array) => Effect.Effect<Uint8Array, GrpcStatus>
 ): CallHandler =>
 (call: ServerCall) => {
-  const answerOne = (requests: Requests, { bytes, compressed }: Message): Effect.Effect<void, GrpcStatus> =>
+  const answerOne = ({ bytes, compressed }: Message): Effect.Effect<void, GrpcStatus> =>
     Effect.gen(function*() {
       // Other calls have their turn between two of the thousands of requests that one batch can hold.
       yield* Effect.yieldNow
@@ -77,19 +44,17 @@ export const bidi = (
         ))
       }
       const response = yield* respond(request)
-      if (!call.write(frame(response))) requests.writable.closeUnsafe()
-      yield* options.calls.whileRead(requests.writable.await)
+      if (!call.write(frame(response))) yield* options.calls.whileRead(call.writable)
     })
+  const next = Effect.match(Effect.suspend(() => call.requests), {
+    onSuccess: ([batch]) => batch,
+    onFailure: () => undefined
+  })
   const serve = Effect.gen(function*() {
-    const requests = new Requests()
-    call.start(requests)
     while (true) {
-      const batch = yield* options.calls.inTime(requests.next)
+      const batch = yield* options.calls.inTime(next)
       if (batch === undefined) return Status.ok
-      // Not from within `onFrames`: `resume` must come after its `false`.
-      yield* Effect.yieldNow
-      for (const message of messagesOf(batch)) yield* answerOne(requests, message)
-      call.resume()
+      for (const message of messagesOf(batch)) yield* answerOne(message)
     }
   })
   return answer(call, options.handled, options.calls.counted(call, serve))

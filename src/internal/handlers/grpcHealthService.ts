@@ -1,4 +1,4 @@
-import { Effect } from "effect"
+import { Effect, Latch } from "effect"
 import type { CallHandler } from "../../services/GrpcServer.ts"
 import type { InferenceProxy } from "../../services/InferenceProxy.ts"
 import * as Status from "../../services/Status.ts"
@@ -61,24 +61,27 @@ export const grpcHealthRoutes = (options: GrpcHealthOptions): ReadonlyArray<read
 
   /** Emits at once and then on changes; completes when the sidecar drains, after NOT_SERVING was sent. */
   const follow = (call: ServerCall, watch: Watch, status: () => number): Effect.Effect<GrpcStatus> =>
-    Effect.callback<GrpcStatus>((resume) => {
-      const stop = (): void => {
-        watch.stop()
-        offReady()
-        offDraining()
-      }
-      const emit = (): void => {
-        const last = proxy.draining()
-        watch.emit(status(), last)
-        if (!last) return
-        stop()
-        resume(Effect.succeed(draining))
-      }
-      const offReady = proxy.onReady(emit)
-      const offDraining = proxy.onDraining(emit)
-      watch.begin(call, emit)
-      return Effect.sync(stop)
-    })
+    Effect.raceFirst(
+      watch.whileLagging(call),
+      Effect.callback<GrpcStatus>((resume) => {
+        const stop = (): void => {
+          watch.stop()
+          offReady()
+          offDraining()
+        }
+        const emit = (): void => {
+          const last = proxy.draining()
+          watch.emit(status(), last)
+          if (!last) return
+          stop()
+          resume(Effect.succeed(draining))
+        }
+        const offReady = proxy.onReady(emit)
+        const offDraining = proxy.onDraining(emit)
+        watch.begin(call, emit)
+        return Effect.sync(stop)
+      })
+    )
 
   const watch: CallHandler = (call) => {
     const state = new Watch()
@@ -87,7 +90,7 @@ export const grpcHealthRoutes = (options: GrpcHealthOptions): ReadonlyArray<read
       options.handled,
       options.calls.counted(
         call,
-        oneRequest(call, { ...options, onDrain: () => state.drained() }).pipe(
+        oneRequest(call, options).pipe(
           Effect.flatMap((request) =>
             follow(call, state, known.has(serviceOf(request)) ? serving : () => Serving.SERVICE_UNKNOWN)
           )
@@ -109,6 +112,7 @@ class Watch {
   #again: () => void = () => {}
   #last: number | undefined
   #full = false
+  readonly #lags = Latch.makeUnsafe(false)
 
   begin(call: ServerCall, emit: () => void): void {
     this.#call = call
@@ -121,11 +125,20 @@ class Watch {
     if (this.#call === undefined || (this.#full && !last) || status === this.#last) return
     this.#last = status
     this.#full = !this.#call.write(frame(response(status).finish()))
+    if (this.#full) this.#lags.openUnsafe()
   }
 
-  drained(): void {
-    this.#full = false
-    this.#again()
+  /** Says the newest status whenever the watcher reads again. */
+  whileLagging(call: ServerCall): Effect.Effect<never> {
+    return this.#lags.await.pipe(
+      Effect.andThen(Effect.suspend(() => call.writable)),
+      Effect.andThen(Effect.sync(() => {
+        this.#full = false
+        this.#lags.closeUnsafe()
+        this.#again()
+      })),
+      Effect.forever
+    )
   }
 
   stop(): void {

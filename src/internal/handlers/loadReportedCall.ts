@@ -1,5 +1,5 @@
 import type { CallHandler } from "../../services/GrpcServer.ts"
-import type { FrameBatch, Metadata, RequestListener, ServerCall, Status } from "../../services/Wire.ts"
+import type { FrameBatch, Metadata, ServerCall, Status } from "../../services/Wire.ts"
 import { first } from "../wire/metadata.ts"
 import type { LoadFormat, LoadReports } from "./loadReport.ts"
 
@@ -61,11 +61,17 @@ class LoadReportedCall implements ServerCall {
   get pendingBytes(): number {
     return this.#call.pendingBytes
   }
-  start(listener: RequestListener): void {
-    this.#call.start(listener)
+  get requests(): ServerCall["requests"] {
+    return this.#call.requests
   }
-  resume(): void {
-    this.#call.resume()
+  ready(): boolean {
+    return this.#call.ready()
+  }
+  get isHalfClosed(): boolean {
+    return this.#call.isHalfClosed
+  }
+  get writable(): ServerCall["writable"] {
+    return this.#call.writable
   }
   sendHeaders(metadata: Metadata, encoding?: string): void {
     this.#call.sendHeaders(metadata, encoding)

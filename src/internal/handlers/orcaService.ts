@@ -87,13 +87,8 @@ export const orcaRoutes = (options: OrcaOptions): ReadonlyArray<readonly [string
 
   const stream: CallHandler = (call) => {
     if (reporting() === "off") return answer(call, options.handled, Effect.fail(unimplemented))
-    let full = false
-    const report = Effect.sync(() => {
-      if (!full) full = !call.write(frame(reports.bytes()))
-    })
-    const onDrain = (): void => {
-      full = false
-    }
+    // Nobody writes to a caller that does not read.
+    const report = Effect.suspend(() => call.write(frame(reports.bytes())) ? Effect.void : call.writable)
     return answer(
       call,
       options.handled,
@@ -101,7 +96,7 @@ export const orcaRoutes = (options: OrcaOptions): ReadonlyArray<readonly [string
         call,
         counted(
           call,
-          Effect.flatMap(oneRequest(call, { ...options, onDrain }), (request) =>
+          Effect.flatMap(oneRequest(call, options), (request) =>
             Effect.raceFirst(
               report.pipe(Effect.andThen(Effect.sleep(intervalOf(request))), Effect.forever),
               untilDrained

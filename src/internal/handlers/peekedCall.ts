@@ -1,6 +1,6 @@
 import { Effect } from "effect"
-import type { FrameBatch, Metadata, RequestListener, ServerCall, Status } from "../../services/Wire.ts"
-import { FirstMessage } from "../stream/firstMessage.ts"
+import type { FrameBatch, Metadata, ServerCall, Status } from "../../services/Wire.ts"
+import { payloads } from "../wire/frames.ts"
 
 /** A call whose first message was looked at, and which can still be started as if nothing had happened. */
 export interface Peeked {
@@ -10,20 +10,29 @@ export interface Peeked {
   readonly call: ServerCall
 }
 
-/** The call again, begun by {@link FirstMessage}. */
+/** The call again, with what was pulled of its requests before the rest. */
 class PeekedCall implements ServerCall {
   readonly #call: ServerCall
-  readonly #requests: FirstMessage
+  #first: FrameBatch | undefined
 
-  constructor(call: ServerCall, requests: FirstMessage) {
+  constructor(call: ServerCall, first: FrameBatch | undefined) {
     this.#call = call
-    this.#requests = requests
+    this.#first = first
   }
 
-  start(listener: RequestListener): void {
-    this.#requests.handOver(listener)
+  get requests(): ServerCall["requests"] {
+    return Effect.suspend(() => {
+      const first = this.#first
+      this.#first = undefined
+      return first === undefined ? this.#call.requests : Effect.succeed([first] as const)
+    })
   }
-
+  ready(): boolean {
+    return this.#first !== undefined || this.#call.ready()
+  }
+  get isHalfClosed(): boolean {
+    return this.#first === undefined && this.#call.isHalfClosed
+  }
   get path(): string {
     return this.#call.path
   }
@@ -48,8 +57,8 @@ class PeekedCall implements ServerCall {
   get pendingBytes(): number {
     return this.#call.pendingBytes
   }
-  resume(): void {
-    this.#requests.resume()
+  get writable(): Effect.Effect<void> {
+    return this.#call.writable
   }
   sendHeaders(metadata: Metadata, encoding?: string): void {
     this.#call.sendHeaders(metadata, encoding)
@@ -63,13 +72,11 @@ class PeekedCall implements ServerCall {
 }
 
 /** Waits for the first message of a call (or its half-close) and gives the call back, unread. */
-export const peekFirst = (call: ServerCall): Effect.Effect<Peeked> =>
-  Effect.callback<Peeked>((resume) => {
-    const requests: FirstMessage = new FirstMessage(call, {
-      onFirst: () => {
-        const { compressed, message } = requests
-        resume(Effect.succeed({ message, compressed, call: new PeekedCall(call, requests) }))
-      }
-    })
-    requests.begin()
+export const peekFirst = (call: ServerCall): Effect.Effect<Peeked> => {
+  const peeked = (first: FrameBatch | undefined): Peeked => ({
+    message: first === undefined ? undefined : payloads(first)[0],
+    compressed: first !== undefined && first[0] !== 0,
+    call: new PeekedCall(call, first)
   })
+  return Effect.match(call.requests, { onSuccess: ([first]) => peeked(first), onFailure: () => peeked(undefined) })
+}

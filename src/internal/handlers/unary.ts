@@ -1,7 +1,7 @@
 import { Effect } from "effect"
 import type { CallHandler } from "../../services/GrpcServer.ts"
 import * as Status from "../../services/Status.ts"
-import type { FrameBatch, RequestListener, ServerCall, Status as GrpcStatus } from "../../services/Wire.ts"
+import type { FrameBatch, ServerCall, Status as GrpcStatus } from "../../services/Wire.ts"
 import type { Decompress } from "../wire/decompress.ts"
 import { concat, frame, lengthAt, payloads, PREFIX_BYTES } from "../wire/frames.ts"
 import { answer, type Handled } from "./answer.ts"
@@ -17,10 +17,7 @@ export interface UnaryOptions {
 }
 
 /** How the one request of a call is read. */
-export interface RequestOptions extends Omit<UnaryOptions, "handled"> {
-  /** For calls that go on to stream: the reply side takes frames again. */
-  readonly onDrain?: (() => void) | undefined
-}
+export type RequestOptions = Omit<UnaryOptions, "handled">
 
 /** gRPC's statuscodes.md: a method with one request that gets another number of them is UNIMPLEMENTED. */
 const cardinality = (got: string): GrpcStatus =>
@@ -31,64 +28,30 @@ const tooLarge = (limit: number): GrpcStatus =>
     "cy-reason": "message_too_large"
   })
 
-/** Collects frames until the half-close; gives up as soon as there are too many bytes. */
-class Collector implements RequestListener {
-  readonly #limit: number
-  readonly #onDrain: () => void
-  readonly #settle: (result: FrameBatch | GrpcStatus) => void
-  #parts: Array<FrameBatch> = []
-  #bytes = 0
-  #settled = false
-
-  constructor(options: RequestOptions, settle: (result: FrameBatch | GrpcStatus) => void) {
-    this.#limit = options.maxMessageBytes + PREFIX_BYTES
-    this.#onDrain = options.onDrain ?? (() => {})
-    this.#settle = settle
-  }
-
-  onFrames(batch: FrameBatch): boolean {
-    if (this.#settled) return true
-    this.#bytes += batch.length
-    this.#parts.push(batch)
-    if (this.#bytes > this.#limit) this.#finish(tooLarge(this.#limit - PREFIX_BYTES))
-    return true
-  }
-
-  onHalfClose(): void {
-    this.#finish(this.#parts.length === 0 ? cardinality("none") : concat(this.#parts))
-  }
-
-  onDrain(): void {
-    this.#onDrain()
-  }
-
-  /** The server interrupts the handler. */
-  onDeparture(): void {
-    this.#settled = true
-  }
-
-  #finish(result: FrameBatch | GrpcStatus): void {
-    if (this.#settled) return
-    this.#settled = true
-    this.#parts = []
-    this.#settle(result)
-  }
+/** All that a caller sends until its half-close; gives up as soon as it is too much. */
+const collect = (call: ServerCall, maxMessageBytes: number): Effect.Effect<FrameBatch, GrpcStatus> => {
+  const parts: Array<FrameBatch> = []
+  let bytes = 0
+  const next: Effect.Effect<FrameBatch, GrpcStatus> = Effect.suspend(() =>
+    Effect.matchEffect(call.requests, {
+      onSuccess: ([batch]) => {
+        parts.push(batch)
+        bytes += batch.length
+        return bytes > maxMessageBytes + PREFIX_BYTES ? Effect.fail(tooLarge(maxMessageBytes)) : next
+      },
+      onFailure: () => parts.length === 0 ? Effect.fail(cardinality("none")) : Effect.succeed(concat(parts))
+    })
+  )
+  return next
 }
 
 /**
- * The one request message of a call, decompressed. Attaches the call's listener, so it can be asked for once. Fails with
+ * The one request message of a call, decompressed. Fails with
  * the status the caller gets: UNIMPLEMENTED for no message or several, RESOURCE_EXHAUSTED over the limit, CANCELLED when
  * it does not come in time.
  */
 export const oneRequest = (call: ServerCall, options: RequestOptions): Effect.Effect<Uint8Array, GrpcStatus> =>
-  Effect.callback<FrameBatch, GrpcStatus>((resume) => {
-    call.start(
-      new Collector(
-        options,
-        (result) => resume(result instanceof Uint8Array ? Effect.succeed(result) : Effect.fail(result))
-      )
-    )
-  }).pipe(
+  collect(call, options.maxMessageBytes).pipe(
     options.calls.inTime,
     Effect.flatMap((batch) => {
       const [message] = payloads(batch)

@@ -1,19 +1,21 @@
-import { Cause, Effect, Exit, type Fiber, type Pull, Stream } from "effect"
+import { Cause, Effect, Exit, type Fiber, type Pull, Scope, Stream } from "effect"
 import type { PredictReply, PredictRequest } from "../../services/LlmClient.ts"
 import * as Status from "../../services/Status.ts"
-import {
-  type CallEnd,
-  type CallStart,
-  type FrameBatch,
-  type Metadata,
-  type ReplyListener,
-  type WorkerCall
+import type {
+  CallBroken,
+  CallStart,
+  FrameBatch,
+  Metadata,
+  Status as GrpcStatus,
+  WorkerCall
 } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { decodePredictReply, decodePredictRequest } from "../inProcess/predictMessages.ts"
-import { frame, lengthAt, payloads, PREFIX_BYTES } from "../wire/frames.ts"
+import { FrameInbox } from "../wire/frameInbox.ts"
+import { frame, payloads, PREFIX_BYTES } from "../wire/frames.ts"
 import { Writer } from "../wire/protobuf.ts"
 import { withIndex } from "../wire/replyIndex.ts"
+import { type Rest, singly } from "../wire/singleFrames.ts"
 import { failureStatus, HookFailure, type TellFailure } from "./hookFailure.ts"
 
 /** What happens to the text of every stream. */
@@ -30,12 +32,16 @@ export interface ReplyHooks {
 export const openHooked = (
   link: WorkerLink,
   start: CallStart,
-  listener: ReplyListener,
   hooks: ReplyHooks
-): WorkerCall => {
-  const replies = new HookedReplies(listener, hooks)
-  return replies.attach(link.open(start, replies))
-}
+): Effect.Effect<WorkerCall, never, Scope.Scope> =>
+  Effect.flatMap(Effect.scope, (outer) => {
+    // The worker is let go as soon as the hooks are done, whatever the gateway has still to take.
+    const scope = Scope.forkUnsafe(outer)
+    return Effect.flatMap(Scope.provide(link.open(start), scope), (call) => {
+      const hooked = new HookedCall(call, Scope.close(scope, Exit.void), hooks)
+      return Effect.as(Scope.addFinalizer(outer, Effect.sync(() => hooked.cancel())), hooked)
+    })
+  })
 
 /** Hooks that neither take nor give for so long, although they could do both, hang. */
 const PATIENCE = "30 seconds"
@@ -56,18 +62,19 @@ interface Taken {
 }
 
 /** The text of one call between the worker and the sidecar: a Stream in, a Stream out, frames on both sides. */
-class HookedReplies implements ReplyListener, WorkerCall {
-  readonly #listener: ReplyListener
+class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> implements WorkerCall {
+  readonly replies = this.pull
+  readonly #call: WorkerCall
   readonly #hooks: ReplyHooks
-  #call: WorkerCall | undefined
+  /** Cancels the call at the worker. */
+  readonly #letGo: Effect.Effect<void>
   #fiber: Fiber.Fiber<void, unknown> | undefined
-  #waiting: Array<FrameBatch> = []
-  #paused = false
-  #wake: (() => void) | undefined
-  #end: CallEnd | undefined
+  /** Of the last batch, what the hooks have not taken. */
+  readonly #kept: Rest = { rest: undefined }
+  #end: CallBroken | Cause.Done<GrpcStatus> | undefined
   #ended: Taken | undefined
   #over = false
-  #room = true
+  #whenOver: (() => void) | undefined
   #roomy: (() => void) | undefined
   /** The token that was taken last, which may come out as it is. */
   #last: Taken | undefined
@@ -76,72 +83,65 @@ class HookedReplies implements ReplyListener, WorkerCall {
   /** Counts what the hooks take and give. */
   #moves = 0
 
-  constructor(listener: ReplyListener, hooks: ReplyHooks) {
-    this.#listener = listener
-    this.#hooks = hooks
-  }
-
-  attach(call: WorkerCall): WorkerCall {
+  constructor(call: WorkerCall, letGo: Effect.Effect<void>, hooks: ReplyHooks) {
+    super()
     this.#call = call
-    return this
-  }
-
-  onHeaders(metadata: Metadata): void {
-    if (!this.#over) this.#listener.onHeaders(metadata)
-  }
-
-  onFrames(batch: FrameBatch): boolean {
-    let at = 0
-    while (at < batch.length) {
-      const end = at + PREFIX_BYTES + lengthAt(batch, at)
-      this.#waiting.push(batch.subarray(at, end))
-      at = end
-    }
-    this.#awake()
-    this.#paused = this.#waiting.length > 0
-    return !this.#paused
-  }
-
-  onEnd(end: CallEnd): void {
-    this.#end = end
-    this.#awake()
-    if (this.#fiber === undefined && !this.#over) this.#close(end)
-  }
-
-  onDrain(): void {
-    if (!this.#over) this.#listener.onDrain()
+    this.#letGo = letGo
+    this.#hooks = hooks
   }
 
   write(batch: FrameBatch): boolean {
     if (this.#fiber === undefined && !this.#over) this.#begin(batch)
-    return this.#call?.write(batch) ?? true
+    return this.#call.write(batch)
   }
 
   halfClose(): void {
-    this.#call?.halfClose()
+    this.#call.halfClose()
+    // Nobody has asked for anything: the hooks have nothing to do.
+    if (this.#fiber === undefined && !this.#over) this.#fiber = this.#hooks.fork(this.#passOn)
   }
 
-  resume(): void {
-    this.#room = true
+  get writable(): Effect.Effect<void> {
+    return this.#call.writable
+  }
+
+  get headers(): Effect.Effect<Metadata | undefined> {
+    return this.#call.headers
+  }
+
+  get isOver(): boolean {
+    return this.isDrained
+  }
+
+  get over(): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      if (this.isDrained) return resume(Effect.void)
+      this.#whenOver = () => resume(Effect.void)
+    })
+  }
+
+  ready(): boolean {
+    return this.hasNext
+  }
+
+  cancel(): void {
+    this.#over = true
+    this.drop()
+    this.#fiber?.interruptUnsafe()
+  }
+
+  protected readOn(): void {
     this.#moves++
     const roomy = this.#roomy
     this.#roomy = undefined
     roomy?.()
   }
 
-  cancel(): void {
-    if (this.#over) return
-    this.#over = true
-    this.#waiting = []
-    this.#fiber?.interruptUnsafe()
-    this.#call?.cancel()
-  }
-
   /** The first request message is there: the hooks know for whom they work. */
   #begin(request: FrameBatch): void {
     const [message = new Uint8Array()] = payloads(request)
     const decoded = decodePredictRequest(request[0] === 0 ? message : new Uint8Array())
-    const tokens = Stream.fromPull(Effect.succeed(this.#pull))
+    const tokens = Stream.fromPull(Effect.succeed(this.#tokens))
     this.#fiber = this.#hooks.fork(
       Stream.suspend(() => this.#hooks.transform(tokens, decoded)).pipe(
         Stream.runForEach((text) => this.#emit(text)),
@@ -156,21 +156,35 @@ class HookedReplies implements ReplyListener, WorkerCall {
   readonly #standstill: Effect.Effect<never, HookFailure> = Effect.suspend(() => {
     const before = this.#moves
     return Effect.sleep(PATIENCE).pipe(Effect.flatMap(() => {
-      const couldMove = this.#waiting.length > 0 || this.#ended !== undefined || this.#end !== undefined
-      return couldMove && this.#room && this.#moves === before
+      const couldMove = this.#kept.rest !== undefined || this.#call.ready() || this.#ended !== undefined ||
+        this.#end !== undefined
+      return couldMove && this.isWanted && this.#moves === before
         ? Effect.fail(new HookFailure({ hook: this.#hooks.names, cause: Cause.fail(`it stood still for ${PATIENCE}`) }))
         : this.#standstill
     }))
   })
 
+  /** The worker's next frame; `undefined`: there is none any more. */
+  readonly #next: Effect.Effect<FrameBatch | undefined> = Effect.suspend(() =>
+    this.#end !== undefined ? Effect.undefined : Effect.match(singly(this.#call.replies, this.#kept), {
+      onSuccess: ([frame]) => frame,
+      onFailure: (end) => {
+        this.#end = end
+        return undefined
+      }
+    })
+  )
+
   /** The next token; everything else goes its way untouched. */
-  readonly #pull: Pull.Pull<readonly [string]> = Effect.suspend(() => {
+  readonly #tokens: Pull.Pull<readonly [string]> = Effect.suspend(() => {
     this.#moves++
-    if (this.#ended !== undefined) return Cause.done()
-    const next = this.#waiting.shift()
-    if (next === undefined) return this.#end === undefined ? Effect.andThen(this.#more, this.#pull) : Cause.done()
+    return this.#ended === undefined ? Effect.flatMap(this.#next, (next) => this.#tokenOf(next)) : Cause.done()
+  })
+
+  #tokenOf(next: FrameBatch | undefined): Pull.Pull<readonly [string]> {
+    if (next === undefined) return Cause.done()
     // A worker that compresses although it is asked not to: nobody looks into it.
-    if (next[0] !== 0) return Effect.andThen(this.#hand(next), this.#pull)
+    if (next[0] !== 0) return Effect.andThen(this.#hand(next), this.#tokens)
     const taken: Taken = { frame: next, reply: decodePredictReply(next.subarray(PREFIX_BYTES), this.#hooks.notices) }
     const { chunk, endOfStream, isNotice, traceId } = taken.reply
     this.#traceId = traceId
@@ -179,22 +193,17 @@ class HookedReplies implements ReplyListener, WorkerCall {
       this.#last = taken
       return Effect.succeed([chunk] as const)
     }
-    return endOfStream ? Cause.done() : Effect.andThen(this.#hand(this.#asIs(taken)), this.#pull)
-  })
-
-  /** Waits for frames or the end, and has the worker read meanwhile. */
-  readonly #more: Effect.Effect<void> = Effect.callback<void>((resume) => {
-    this.#wake = () => resume(Effect.void)
-    if (!this.#paused) return
-    this.#paused = false
-    this.#call?.resume()
-  })
-
-  #awake(): void {
-    const wake = this.#wake
-    this.#wake = undefined
-    wake?.()
+    return endOfStream ? Cause.done() : Effect.andThen(this.#hand(this.#asIs(taken)), this.#tokens)
   }
+
+  /** What the worker still says when the hooks are done. */
+  readonly #passOn: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.flatMap(this.#next, (next) => {
+      if (next !== undefined) return this.#passOn
+      if (this.#end !== undefined) this.#close(this.#end)
+      return Effect.void
+    })
+  )
 
   #asIs(taken: Taken): FrameBatch {
     return taken.reply.index === this.#sent
@@ -216,12 +225,9 @@ class HookedReplies implements ReplyListener, WorkerCall {
       if (this.#over) return Effect.interrupt
       this.#sent++
       this.#moves++
-      this.#room = this.#listener.onFrames(one)
-      return this.#room || this.#over
-        ? Effect.void
-        : Effect.callback<void>((resume) => {
-          this.#roomy = () => resume(Effect.void)
-        })
+      return this.arrive(one) || this.#over ? Effect.void : Effect.callback<void>((resume) => {
+        this.#roomy = () => resume(Effect.void)
+      })
     })
   }
 
@@ -230,15 +236,16 @@ class HookedReplies implements ReplyListener, WorkerCall {
     if (Exit.isFailure(exit)) {
       const failure = exit.cause.reasons.find(Cause.isFailReason)?.error
       if (failure === undefined) return Effect.void
-      this.#call?.cancel()
-      this.#close({ reason: "status", status: failureStatus(failure.hook) })
-      return this.#hooks.tell(failure)
+      // Told first: with its end the stream closes what this runs in.
+      return this.#letGo.pipe(
+        Effect.andThen(this.#hooks.tell(failure)),
+        Effect.andThen(Effect.sync(() => this.#close(Cause.Done(failureStatus(failure.hook)))))
+      )
     }
     if (this.#ended === undefined && this.#end === undefined) {
-      this.#call?.cancel()
-      return Effect.andThen(
-        this.#hand(textFrame(this.#traceId, "", true, this.#sent)),
-        Effect.sync(() => this.#close({ reason: "status", status: { ...stopped, metadata: stopped.metadata } }))
+      return this.#letGo.pipe(
+        Effect.andThen(this.#hand(textFrame(this.#traceId, "", true, this.#sent))),
+        Effect.andThen(Effect.sync(() => this.#close(Cause.Done(stopped))))
       )
     }
     const last = this.#ended
@@ -246,18 +253,16 @@ class HookedReplies implements ReplyListener, WorkerCall {
     const end = last === undefined
       ? Effect.void
       : this.#hand(last.reply.chunk === "" ? this.#asIs(last) : textFrame(this.#traceId, "", true, this.#sent))
-    const over = Effect.suspend((): Effect.Effect<void> => {
-      this.#waiting = []
-      if (this.#end === undefined) return Effect.andThen(this.#more, over)
-      this.#close(this.#end)
-      return Effect.void
-    })
-    return Effect.andThen(end, over)
+    return Effect.andThen(end, this.#passOn)
   }
 
-  #close(end: CallEnd): void {
+  #close(end: CallBroken | Cause.Done<GrpcStatus>): void {
     if (this.#over) return
     this.#over = true
-    this.#listener.onEnd(end)
+    this.close(Effect.fail(end))
+    if (!this.isDrained) return
+    const over = this.#whenOver
+    this.#whenOver = undefined
+    over?.()
   }
 }

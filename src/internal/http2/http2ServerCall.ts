@@ -1,11 +1,12 @@
 import type { FieldLines, FieldList, HeaderBlock } from "../../http2/headerBlock.ts"
 import type { Http2Stream, ResetCause, StreamHandler } from "../../http2/stream.ts"
 import type { BudgetHolder, MessageBudget } from "../../services/MessageBudget.ts"
-import { FrameTooLarge, Malformed, MessageOverdue } from "../../services/StreamError.ts"
-import type { Departure, FrameBatch, Metadata, RequestListener, ServerCall, Status } from "../../services/Wire.ts"
+import { FrameTooLarge, GatewayGone, Malformed, MessageOverdue, Rejected } from "../../services/StreamError.ts"
+import type { FrameBatch, Metadata, ServerCall, Status } from "../../services/Wire.ts"
 import { FrameCutter } from "../wire/frames.ts"
 import * as GrpcMessage from "../wire/grpcMessage.ts"
 import { pass } from "../wire/metadata.ts"
+import { PulledRequests } from "../wire/pulledRequests.ts"
 import { statusOf } from "../wire/streamStatus.ts"
 import { addMetadata, metadataOf } from "./fields.ts"
 import { resetCodeOf } from "./http2Status.ts"
@@ -38,7 +39,7 @@ export interface CallHead {
 }
 
 /** One gateway's call on its HTTP/2 stream. */
-export class Http2ServerCall implements ServerCall, StreamHandler, BudgetHolder {
+export class Http2ServerCall extends PulledRequests implements ServerCall, StreamHandler, BudgetHolder {
   readonly path: string
   readonly timeoutMillis: number | undefined
   readonly arrivedAt: number
@@ -49,14 +50,12 @@ export class Http2ServerCall implements ServerCall, StreamHandler, BudgetHolder 
   readonly #settings: CallSettings
   readonly #cutter: FrameCutter
   #metadata: Metadata | undefined
-  #listener: RequestListener | undefined
-  #departed: Departure | undefined
   #over = false
-  /** The listener takes no more for now. */
+  /** Nobody takes more for now. */
   #full = false
-  #onLeave: (() => void) | undefined
 
   constructor(stream: Http2Stream, head: CallHead, settings: CallSettings) {
+    super()
     this.path = head.block.path
     this.timeoutMillis = head.timeoutMillis
     this.arrivedAt = head.arrivedAt
@@ -73,19 +72,7 @@ export class Http2ServerCall implements ServerCall, StreamHandler, BudgetHolder 
     return this.#metadata ??= metadataOf(this.#block)
   }
 
-  /** Called when the gateway has left, after the listener heard it. */
-  onLeave(callback: () => void): void {
-    this.#onLeave = callback
-    if (this.#departed !== undefined) callback()
-  }
-
-  start(listener: RequestListener): void {
-    this.#listener = listener
-    if (this.#departed === undefined) this.#stream.resume()
-    else if (!this.#over) listener.onDeparture(this.#departed)
-  }
-
-  resume(): void {
+  protected readOn(): void {
     this.#full = false
     if (this.#stream.remoteEnd || this.#cutter.mayRead) this.#stream.resume()
   }
@@ -109,7 +96,7 @@ export class Http2ServerCall implements ServerCall, StreamHandler, BudgetHolder 
   write(batch: FrameBatch): boolean {
     if (this.#over) return true
     if (!this.#stream.headGiven) this.#stream.respond(PLAIN_HEAD)
-    return this.#stream.write(batch)
+    return this.wrote(this.#stream.write(batch))
   }
 
   get pendingBytes(): number {
@@ -138,7 +125,7 @@ export class Http2ServerCall implements ServerCall, StreamHandler, BudgetHolder 
   onData(bytes: Uint8Array): boolean {
     if (this.#over) return true
     const batch = this.#cutter.push(bytes)
-    if (batch !== undefined && this.#listener?.onFrames(batch) === false) this.#full = true
+    if (batch !== undefined && !this.request(batch)) this.#full = true
     const oversize = this.#cutter.oversize
     if (oversize !== undefined && !this.#over) {
       this.#fail(
@@ -149,34 +136,27 @@ export class Http2ServerCall implements ServerCall, StreamHandler, BudgetHolder 
   }
 
   onEnd(): void {
-    if (this.#over || this.#departed !== undefined) return
+    if (this.#over || this.hasLeft) return
     if (this.#cutter.pending > 0) {
       this.#fail(statusOf(new Malformed({ detail: "The request ends inside a message" })))
-    } else this.#listener?.onHalfClose()
+    } else this.halfClosed()
   }
 
   onReset(_code: number, cause: ResetCause): void {
     if (this.#over) return
     this.#over = true
     this.#cutter.drop()
-    this.#depart(cause === "connection" ? "vanished" : "cancelled")
+    this.left(new GatewayGone({ departure: cause === "connection" ? "vanished" : "cancelled" }))
   }
 
   onDrain(): void {
-    if (!this.#over) this.#listener?.onDrain()
+    if (!this.#over) this.drained()
   }
 
-  /** The request itself is at fault: answered here; to the handler it is as if the gateway had left. */
+  /** The request itself is at fault: answered here. */
   #fail(status: Status): void {
     this.end(status)
-    this.#depart("rejected", status)
-  }
-
-  #depart(departure: Departure, answered?: Status): void {
-    if (this.#departed !== undefined) return
-    this.#departed = departure
-    this.#listener?.onDeparture(departure, answered)
-    this.#onLeave?.()
+    this.left(new Rejected({ status }))
   }
 }
 

@@ -4,9 +4,10 @@ import type { Http2Stream, ResetCause, StreamHandler } from "../../http2/stream.
 import type { BudgetHolder, MessageBudget } from "../../services/MessageBudget.ts"
 import * as Status from "../../services/Status.ts"
 import { FrameTooLarge, MessageOverdue } from "../../services/StreamError.ts"
-import type { CallEnd, CallStart, FrameBatch, ReplyListener, WorkerCall } from "../../services/Wire.ts"
+import type { CallEnd, CallStart, FrameBatch } from "../../services/Wire.ts"
 import { FrameCutter } from "../wire/frames.ts"
 import * as GrpcTimeout from "../wire/grpcTimeout.ts"
+import type { RawCall, ReplyListener } from "../wire/pulledCall.ts"
 import { statusOf } from "../wire/streamStatus.ts"
 import { addMetadata, metadataOf } from "./fields.ts"
 import { endOfHttp, endOfReset, endOfTrailers } from "./http2Status.ts"
@@ -38,7 +39,7 @@ export interface CallOwner {
  * the stream's window holds the worker back; what had arrived by then is never lost, also when the stream is reset or the
  * link breaks: it is handed over before the end.
  */
-export class Http2WorkerCall implements WorkerCall, StreamHandler, BudgetHolder {
+export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
   readonly #owner: CallOwner
   readonly #listener: ReplyListener
   readonly #cutter: FrameCutter

@@ -1,11 +1,5 @@
-import {
-  type FrameBatch,
-  type Metadata,
-  noMetadata,
-  type RequestListener,
-  type ServerCall,
-  type Status
-} from "../../services/Wire.ts"
+import { Cause, Effect } from "effect"
+import { type FrameBatch, type Metadata, noMetadata, type ServerCall, type Status } from "../../services/Wire.ts"
 
 /** What a call of the application's own is made of. */
 export interface InProcessCallOptions {
@@ -39,7 +33,7 @@ export class InProcessCall implements ServerCall {
   readonly peer = self
   readonly takesSingleFrames = true
   readonly #request: FrameBatch
-  #listener: RequestListener | undefined
+  #whenWritable: (() => void) | undefined
   #requestRead = false
   /** Handed over and not taken: at most one frame for each `write`, and a handler writes one at a time. */
   readonly #waiting: Array<FrameBatch> = []
@@ -61,14 +55,25 @@ export class InProcessCall implements ServerCall {
 
   // The handler's side.
 
-  start(listener: RequestListener): void {
-    this.#listener = listener
-    if (this.#left) return listener.onDeparture("cancelled")
-    if (listener.onFrames(this.#request)) this.#halfClose()
+  readonly requests: ServerCall["requests"] = Effect.suspend(() => {
+    if (this.#requestRead) return Cause.done()
+    this.#requestRead = true
+    return Effect.succeed([this.#request] as const)
+  })
+
+  ready(): boolean {
+    return true
   }
 
-  resume(): void {
-    this.#halfClose()
+  get isHalfClosed(): boolean {
+    return this.#requestRead
+  }
+
+  get writable(): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      if (!this.#full) return resume(Effect.void)
+      this.#whenWritable = () => resume(Effect.void)
+    })
   }
 
   sendHeaders(_metadata: Metadata, encoding?: string): void {
@@ -106,27 +111,22 @@ export class InProcessCall implements ServerCall {
     this.#settle()
     if (this.#asking === undefined || !this.#full) return
     this.#full = false
-    if (!this.#writing) this.#listener?.onDrain()
+    if (this.#writing) return
+    const goOn = this.#whenWritable
+    this.#whenWritable = undefined
+    goOn?.()
   }
 
   /** The caller goes: what it had not asked for it does not get. */
   leave(): void {
     this.#asking = undefined
     this.#giveUp()
-    if (this.#left || this.#end !== undefined) return
     this.#left = true
-    this.#listener?.onDeparture("cancelled")
   }
 
   #giveUp(): void {
     this.#waiting.length = 0
     this.#pendingBytes = 0
-  }
-
-  #halfClose(): void {
-    if (this.#requestRead || this.#listener === undefined) return
-    this.#requestRead = true
-    this.#listener.onHalfClose()
   }
 
   #settle(): void {

@@ -1,20 +1,12 @@
-import { Effect } from "effect"
+import { Effect, type Fiber } from "effect"
 import type { LimitTeller } from "../../services/Limits.ts"
 import type { Settings } from "../../services/SidecarConfig.ts"
 import * as E from "../../services/StreamError.ts"
-import type { Departure, ServerCall, Status } from "../../services/Wire.ts"
-import { deadlineOf, departed } from "./deadline.ts"
+import type { Admit } from "../../services/StreamHooks.ts"
+import type { FrameBatch, ServerCall } from "../../services/Wire.ts"
+import { deadlineOf } from "./deadline.ts"
 import { type Entrant, FairBound } from "./fairBound.ts"
-import { FirstMessage, type FirstMessageListener } from "./firstMessage.ts"
 import type { Watchdog, Watched } from "./watchdog.ts"
-
-/** What became of a call that had to send a message first: it did (or half-closed), or it is over. */
-export type Arrival =
-  | { readonly _tag: "Arrived"; readonly requests: FirstMessage }
-  /** To be told to the gateway. */
-  | { readonly _tag: "Refused"; readonly error: E.StreamError }
-  /** The server has answered it already (`Departure` "rejected"). */
-  | { readonly _tag: "Rejected"; readonly status: Status }
 
 export interface ArrivalsOptions {
   /** Calls at once, and how long each may take. */
@@ -39,20 +31,31 @@ export class Arrivals {
     this.#bound = new FairBound(() => options.settings.max_concurrent_streams, options.onSize)
   }
 
-  /** Waits for the first message; attaches the call's listener. Interrupting it is the gateway's cancellation. */
-  awaitFirst(call: ServerCall): Effect.Effect<Arrival> {
+  /**
+   * The first batch of a call's requests; `undefined`: it has half-closed without one. `admit` looks at it meanwhile. A call
+   * that takes too long for both, or has to make room for others, is interrupted with the reason.
+   */
+  awaitFirst(call: ServerCall, admit?: Admit): Effect.Effect<FrameBatch | undefined, E.StreamError> {
     return Effect.suspend(() => {
-      const silent = new Silent(call, this)
-      silent.requests.begin()
+      const first = Effect.match(call.requests, { onSuccess: ([batch]) => batch, onFailure: () => undefined })
+      if (admit !== undefined) {
+        return this.#whileSilent(
+          call,
+          Effect.flatMap(first, (batch) => batch === undefined ? first : Effect.as(admit(batch, call.encoding), batch))
+        )
+      }
       // Nearly always: it has come in the same read of the socket.
-      if (silent.arrival !== undefined) return Effect.succeed(silent.arrival)
-      return Effect.callback<Arrival>((resume) => {
-        silent.resume = resume
-        this.#silent.add(silent)
-        this.options.watchdog.add(silent)
-        this.#bound.enter(silent)
-        return Effect.sync(() => this.remove(silent))
-      })
+      return call.ready() ? first : this.#whileSilent(call, first)
+    })
+  }
+
+  #whileSilent<A, E>(call: ServerCall, effect: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return Effect.withFiber((fiber) => {
+      const silent = new Silent(call, fiber, this)
+      this.#silent.add(silent)
+      this.options.watchdog.add(silent)
+      this.#bound.enter(silent)
+      return Effect.ensuring(effect, Effect.sync(() => this.remove(silent)))
     })
   }
 
@@ -70,23 +73,21 @@ export class Arrivals {
 }
 
 /** A call that waits for its first message. */
-class Silent implements Watched, Entrant, FirstMessageListener {
+class Silent implements Watched, Entrant {
   watchPlace = -1
-  readonly requests: FirstMessage
-  arrival: Arrival | undefined
-  resume: ((arrival: Effect.Effect<Arrival>) => void) | undefined
   readonly #call: ServerCall
+  readonly #fiber: Fiber.Fiber<unknown, unknown>
   readonly #arrivals: Arrivals
   readonly #deadlineAt: number
   readonly #patienceAt: number
 
-  constructor(call: ServerCall, arrivals: Arrivals) {
+  constructor(call: ServerCall, fiber: Fiber.Fiber<unknown, unknown>, arrivals: Arrivals) {
     const { settings, watchdog } = arrivals.options
     this.#call = call
+    this.#fiber = fiber
     this.#arrivals = arrivals
     this.#deadlineAt = deadlineOf(call)
     this.#patienceAt = watchdog.now() + settings.first_message_timeout_secs * 1000
-    this.requests = new FirstMessage(call, this)
   }
 
   get peer(): string {
@@ -94,7 +95,7 @@ class Silent implements Watched, Entrant, FirstMessageListener {
   }
 
   refuse(error: E.StreamError): void {
-    this.#decide({ _tag: "Refused", error })
+    E.interruptWith(this.#fiber, error)
   }
 
   evict(): void {
@@ -122,21 +123,5 @@ class Silent implements Watched, Entrant, FirstMessageListener {
         "first_message_timeout_secs): the call was ended"
     )
     this.refuse(new E.RequestTimeout({ secs }))
-  }
-
-  onFirst(): void {
-    this.#decide({ _tag: "Arrived", requests: this.requests })
-  }
-
-  onDeparture(departure: Departure, answered?: Status): void {
-    if (answered !== undefined) return this.#decide({ _tag: "Rejected", status: answered })
-    this.refuse(departed(this.#call, departure, this.#arrivals.options.watchdog.now()))
-  }
-
-  #decide(made: Arrival): void {
-    if (this.arrival !== undefined) return
-    this.arrival = made
-    this.#arrivals.remove(this)
-    this.resume?.(Effect.succeed(made))
   }
 }

@@ -1,6 +1,6 @@
 import { Code } from "../../services/Status.ts"
-import { DeadlineExceeded, GatewayGone } from "../../services/StreamError.ts"
-import type { CallEnd, Departure, ServerCall } from "../../services/Wire.ts"
+import { DeadlineExceeded, type StreamError } from "../../services/StreamError.ts"
+import type { CallEnd, ServerCall } from "../../services/Wire.ts"
 
 /**
  * How long before our own clock's word a call's time may be called over, in milliseconds. A gateway counts from before
@@ -27,9 +27,9 @@ export const missedFrom = (call: Timed): number =>
     ? deadlineOf(call) - Math.min(TOLERANCE_MILLIS, call.timeoutMillis * MOST_OF_THE_TIME)
     : Number.POSITIVE_INFINITY
 
-/** Why a call is over whose gateway is gone before it was sent on: its time is over, or it has cancelled. */
-export const departed = (call: Timed, departure: Departure, now: number): DeadlineExceeded | GatewayGone =>
-  now >= missedFrom(call) ? new DeadlineExceeded({ delivered: 0 }) : new GatewayGone({ departure })
+/** What the end of a call from outside is to be called: an RST when its time is over is the deadline's doing. */
+export const atDeadline = (call: Timed, error: StreamError, delivered: number, now: number): StreamError =>
+  error._tag === "GatewayGone" && now >= missedFrom(call) ? new DeadlineExceeded({ delivered }) : error
 
 /**
  * Whether the worker's side of a call is over because its caller's time is: the worker was told the deadline, and either

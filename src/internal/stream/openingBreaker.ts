@@ -71,9 +71,9 @@ export const make = Effect.fnUntraced(function*(
       guarded += change
       onChange()
     })
-  const guard = (opening: Effect.Effect<Opening>): Effect.Effect<void, E.CircuitOpen> =>
+  const guard = <R>(opening: Effect.Effect<Opening, never, R>): Effect.Effect<void, E.CircuitOpen, R> =>
     Effect.acquireUseRelease(probing(1), () => guardOne(opening), () => probing(-1))
-  const guardOne = (opening: Effect.Effect<Opening>): Effect.Effect<void, E.CircuitOpen> =>
+  const guardOne = <R>(opening: Effect.Effect<Opening, never, R>): Effect.Effect<void, E.CircuitOpen, R> =>
     breaker.execute(opening, { key: KEY, classify }).pipe(
       Effect.map((opening) => {
         if (opening === "succeeded") watchful = false
@@ -113,3 +113,5 @@ export const make = Effect.fnUntraced(function*(
     }
   }
 })
+
+export type OpeningBreaker = Effect.Success<ReturnType<typeof make>>

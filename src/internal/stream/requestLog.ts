@@ -1,6 +1,9 @@
 import type { FrameBatch, WorkerCall } from "../../services/Wire.ts"
 import type { RequestBytes } from "./requestBytes.ts"
 
+/** Where requests go: the sending side of a call to the worker. */
+export type RequestSink = Pick<WorkerCall, "write" | "halfClose">
+
 /**
  * The request frames of one stream. They wait here while there is no call to send them on; and they stay, up to a number
  * of bytes, until the first token has been handed to the gateway, so that the stream can be sent again. A stream that
@@ -39,7 +42,7 @@ export class RequestLog {
   }
 
   /** Takes a batch; with a call it is sent at once. */
-  push(batch: FrameBatch, call: WorkerCall | undefined): void {
+  push(batch: FrameBatch, call: RequestSink | undefined): void {
     if (this.#keeps && this.#bytes + batch.length > this.#keepBytes) this.forget()
     if (this.#keeps || call === undefined) {
       this.#batches.push(batch)
@@ -54,13 +57,13 @@ export class RequestLog {
   }
 
   /** The gateway half-closed. */
-  halfClose(call: WorkerCall | undefined): void {
+  halfClose(call: RequestSink | undefined): void {
     this.#halfClosed = true
     call?.halfClose()
   }
 
   /** Sends everything on a new call. */
-  sendAll(call: WorkerCall): void {
+  sendAll(call: RequestSink): void {
     this.room = true
     for (const batch of this.#batches) this.room = call.write(batch)
     this.#sent = this.#batches.length

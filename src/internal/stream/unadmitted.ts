@@ -24,8 +24,6 @@ export interface Unadmitted {
   readonly rejected: (call: ServerCall, status: Status) => void
   /** {@link refuse} for a stream that had been counted as started. */
   readonly endStream: (call: ServerCall, error: StreamError) => UnadmittedEnd
-  /** {@link rejected} for a stream that had been counted as started. */
-  readonly endRejected: (call: ServerCall, status: Status) => UnadmittedEnd
 }
 
 /** `now`: monotonic milliseconds. */
@@ -59,7 +57,6 @@ export const unadmitted = (
     endStream: (call, error) => {
       const late = error._tag === "DeadlineExceeded" || error._tag === "RequestTimeout"
       return ended(call, outcomeAtTheDoor(error), turnAway(call, error, late ? "now" : "flush"))
-    },
-    endRejected: (call, status) => ended(call, "failed", status)
+    }
   }
 }

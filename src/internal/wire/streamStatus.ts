@@ -59,6 +59,8 @@ const lost = ({ delivered, retryAfterMillis, status }: WorkerLost): GrpcStatus =
 export const statusOf = (error: StreamError): GrpcStatus => {
   switch (error._tag) {
     case "WorkerStatus":
+    case "Rejected":
+    case "NotAdmitted":
       return error.status
     case "Draining":
       return error.delivered === 0
@@ -188,6 +190,7 @@ export const reasonOf = (status: GrpcStatus): string => first(status.metadata, "
 export const outcomeOf = (error: StreamError): Outcome => {
   switch (error._tag) {
     case "WorkerStatus":
+    case "Rejected":
     case "FrameTooLarge":
     case "MessageOverdue":
     case "Malformed":
