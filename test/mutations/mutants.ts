@@ -36,7 +36,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "holds without bound in time",
     edits: [{
-      file: path("streamLimits"),
+      file: path("streamWatch"),
       find: "this.#patienceAt = now + patienceMillis",
       replace: "this.#patienceAt = phase === \"held\" ? Number.POSITIVE_INFINITY : now + patienceMillis"
     }],
@@ -88,7 +88,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "forgets the deadline of a stream that is held",
     edits: [{
-      file: path("streamLimits"),
+      file: path("streamWatch"),
       find: "        return Math.min(this.deadlineAt, this.#patienceAt)",
       replace: "        return this.#patienceAt"
     }],
