@@ -65,8 +65,7 @@ export const daemon = Effect.gen(function*() {
   return yield* greet(loaded).pipe(
     Effect.andThen(Layer.launch(Layer.provideMerge(reloadOnHangUp, Sidecar.layer))),
     Effect.onInterrupt(() => Effect.logInfo("stopped")),
-    Effect.provide(Logging.layer),
-    Effect.provide(TomlConfig.layerLive(loaded))
+    Effect.provide(Layer.provideMerge(Logging.layer, TomlConfig.layerLive(loaded)))
   )
 })
 
