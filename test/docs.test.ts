@@ -59,7 +59,7 @@ describe.each(pages)("%s", (page) => {
   })
 
   it("names only keys of the configuration that exist", () => {
-    const unknown = found(text, /\[(server|health|reload|circuit_breaker|metering|observability)\] ([a-z_]+)/g)
+    const unknown = found(text, /\[(server|health|reload|tenants|circuit_breaker|metering|observability)\] ([a-z_]+)/g)
       .filter(([section, key]) => keyNamed(key ?? "")?.section !== section)
     assert.deepStrictEqual(unknown.filter(([, key]) => key !== "bind_adr"), [])
   })

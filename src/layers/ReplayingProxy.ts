@@ -19,6 +19,7 @@ import { RequestBytes } from "../internal/stream/requestBytes.ts"
 import type { StreamEnv } from "../internal/stream/streamEnv.ts"
 import { peekOptions, StreamLimits } from "../internal/stream/streamLimits.ts"
 import type { StreamUnderWay } from "../internal/stream/streamUnderWay.ts"
+import { Tenants } from "../internal/stream/tenants.ts"
 import { unadmitted } from "../internal/stream/unadmitted.ts"
 import { WaitingRoom } from "../internal/stream/waitingRoom.ts"
 import * as Watchdog from "../internal/stream/watchdog.ts"
@@ -81,7 +82,7 @@ const make: Effect.Effect<
   const places = new PlaceQueue(config.server, (size) => {
     metrics.queuedStreams(size)
     onCrowd()
-  })
+  }, config.tenants.fair_queue)
   const env: StreamEnv = Object.assign(new StreamLimits(config), {
     watchdog,
     room,
@@ -205,6 +206,7 @@ const make: Effect.Effect<
     tracer,
     reports,
     unadmitted: turnedAway,
+    tenants: new Tenants(config.tenants, watchdog.now),
     decompress,
     admit: yield* admittingHooks(() => config.server.first_message_timeout_secs),
     refusal,

@@ -1,6 +1,7 @@
 import { Context, Effect, Runtime, Schema } from "effect"
 import { isHost, parseBindAddress, parseWorkerAddress } from "./Address.ts"
 import { parseBillingEndpoint } from "./BillingEndpoint.ts"
+import { parseTenantLimit } from "./TenantLimit.ts"
 import { isToken } from "./WorkerToken.ts"
 
 const orElse = <S extends Schema.Top>(schema: S, value: S["Type"]) =>
@@ -175,6 +176,21 @@ export const Settings = Schema.Struct({
     max_reload_secs: orElse(Secs, 600),
     /** Text sent to the gateway while a stream is held, `{eta}` is replaced by seconds; "": none. */
     hold_notice: orElse(Schema.String.pipe(expects("a text")), "")
+  }).pipe(Schema.withDecodingDefault(noKeys)),
+  tenants: Schema.Struct({
+    /** Streams of one tenant at once, held and queued ones included; 0: no limit of its own. */
+    max_tenant_streams: orElse(CountOrOff, 0),
+    /** Tokens a minute of one tenant, counted as they flow; what ran beyond it is owed. 0: no limit. */
+    max_tenant_tokens_per_min: orElse(CountOrOff, 0),
+    /** Other limits for some: `"acme streams=50 tokens_per_min=100000"`, what is not named is as for everybody. */
+    tenant_limits: orElse(
+      Schema.Array(Schema.String.check(Schema.makeFilter((value) => parseTenantLimit(value) !== undefined))).pipe(
+        expects("a list such as [\"acme streams=50 tokens_per_min=100000\"]")
+      ),
+      []
+    ),
+    /** Whether a place at the worker goes to the tenant that has fewest, before priority within a tenant. */
+    fair_queue: orElse(Schema.Boolean.pipe(expects("true or false")), false)
   }).pipe(Schema.withDecodingDefault(noKeys)),
   circuit_breaker: Schema.Struct({
     /** Openings in a row that must fail before streams are refused at once. */

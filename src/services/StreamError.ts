@@ -10,6 +10,7 @@ export type StreamError =
   | Killed
   | TooManyStreams
   | TooManyCalls
+  | TenantLimited
   | RequestTimeout
   | MetadataTooLarge
   | WorkerUnavailable
@@ -39,6 +40,16 @@ export class Killed extends Data.TaggedError("Killed")<{ readonly delivered: num
 
 /** `[server] max_concurrent_streams` are in flight. */
 export class TooManyStreams extends Data.TaggedError("TooManyStreams")<{ readonly limit: number }> {}
+
+/**
+ * The tenant has what it may have (`[tenants]`): so many streams at once, or so many tokens a minute. `retryAfterMillis`: when
+ * the next token may be had; `undefined`: when one of its own streams ends.
+ */
+export class TenantLimited extends Data.TaggedError("TenantLimited")<{
+  readonly kind: "streams" | "tokens"
+  readonly limit: number
+  readonly retryAfterMillis: number | undefined
+}> {}
 
 /**
  * Calls that hold no place at the worker have bounds of their own: those that have not sent a whole message yet (`silent`,

@@ -154,7 +154,7 @@ describe("a mistake in the file", () => {
     ["[helth]\ncheck_interval_secs = 1", "[helth]: unknown section; did you mean [health]?"],
     [
       "[zzz]",
-      "[zzz]: unknown section; the sections are [server], [health], [reload], [circuit_breaker], [metering], [observability]"
+      "[zzz]: unknown section; the sections are [server], [health], [reload], [tenants], [circuit_breaker], [metering], [observability]"
     ],
     ["bind_addr = \"x\"", "bind_addr: stands outside of its section; it belongs under [server]"],
     ["bind_adr = \"x\"", "bind_adr: unknown key, outside of any section; did you mean [server] bind_addr?"],
@@ -163,7 +163,7 @@ describe("a mistake in the file", () => {
     ["__proto__ = 1", "__proto__: unknown key, outside of any section"],
     [
       "[constructor]",
-      "[constructor]: unknown section; the sections are [server], [health], [reload], [circuit_breaker], [metering], [observability]"
+      "[constructor]: unknown section; the sections are [server], [health], [reload], [tenants], [circuit_breaker], [metering], [observability]"
     ]
   ])("is told in one line: %s", (toml, line) => {
     assert.deepStrictEqual(mistakes(toml), [`sidecar.toml: ${line}`])

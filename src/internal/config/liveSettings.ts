@@ -64,6 +64,7 @@ export class LiveSettings {
       server: { ...initial.server },
       health: { ...initial.health },
       reload: { ...initial.reload },
+      tenants: { ...initial.tenants },
       circuit_breaker: { ...initial.circuit_breaker },
       metering: { ...initial.metering },
       observability: { ...initial.observability }

@@ -15,11 +15,12 @@ import { deliver } from "./deliver.ts"
 import { endOf } from "./endOf.ts"
 import type { OpeningBreaker } from "./openingBreaker.ts"
 import { replies } from "./replies.ts"
-import { peekRequest } from "./requestIdentity.ts"
+import { identityOf, peekRequest } from "./requestIdentity.ts"
 import { takeRequests } from "./requests.ts"
 import type { StreamEnd, StreamEnv } from "./streamEnv.ts"
 import { reportOf } from "./streamReport.ts"
 import { StreamUnderWay } from "./streamUnderWay.ts"
+import type { Tenants } from "./tenants.ts"
 import type { Unadmitted } from "./unadmitted.ts"
 
 /** What the path of a stream stands on. */
@@ -39,6 +40,7 @@ export interface PredictOptions {
   readonly tooLarge: (call: ServerCall, metadataBytes: number) => E.StreamError | undefined
   /** The streams in flight. */
   readonly streams: Streams
+  readonly tenants: Tenants
 }
 
 /** The one number of streams: that by which one more is refused is the one that is shown and waited for. */
@@ -60,7 +62,7 @@ const gone = new E.GatewayGone({ departure: "cancelled" })
  * the record; then the stream itself, which is the only part that can be interrupted; then its end, committed before it is told.
  */
 export const predict = (options: PredictOptions) => {
-  const { arrivals, breaker, env, meter, reports, streams, tracer, unadmitted } = options
+  const { arrivals, breaker, env, meter, reports, streams, tenants, tracer, unadmitted } = options
   const { connection, metrics, watchdog } = env
 
   /** Ends a call that had not become a stream, in the step in which that is decided: what is true now is what it is told. */
@@ -121,6 +123,7 @@ export const predict = (options: PredictOptions) => {
       const { outcome, status } = end
       const told = { outcome, status, at: now, queuedMillis: limits.queuedMillis, exportedTraceId: span.traceId }
       reports.tell(reportOf(call, tally, told))
+      stream.account?.leave()
       streams.end(stream)
       return Effect.void
     })
@@ -137,11 +140,17 @@ export const predict = (options: PredictOptions) => {
   ): Effect.Effect<void> =>
     Effect.flatMap(identify(first, call), (identity) =>
       Effect.withFiber((fiber) => {
+        const known = identity ?? (tenants.areLimited && first !== undefined ? identityOf(first) : undefined)
+        const account = tenants.areLimited ? tenants.admit(known?.tenant ?? "") : undefined
+        if (account !== undefined && "_tag" in account) {
+          streams.turnBack()
+          return turnAway(call, span, account)
+        }
         if (span.traceparent !== undefined) metadata["traceparent"] = span.traceparent
         if (span.root) delete metadata["tracestate"]
         const tally = meter.open()
-        if (identity !== undefined) tally.identity = identity
-        const stream = new StreamUnderWay(call, metadata, tally, span, env, fiber)
+        if (known !== undefined) tally.identity = known
+        const stream = new StreamUnderWay(call, metadata, tally, span, env, fiber, account)
         streams.begin(stream)
         watchdog.add(stream.limits)
         const over = (): Effect.Effect<void> => finish(stream)

@@ -4,6 +4,7 @@ import type { FrameBatch, Metadata } from "../../services/Wire.ts"
 import { first } from "../wire/metadata.ts"
 import { peekBatch, type PeekOptions } from "./peek.ts"
 import { anonymous } from "./requestIdentity.ts"
+import type { TenantAccount } from "./tenants.ts"
 
 /** A count in the worker's trailers, if it is one that can be believed. */
 const count = (value: string | undefined): number | undefined => {
@@ -19,6 +20,8 @@ export class ReplyCount {
   readonly #options: PeekOptions
   readonly #arrivedAt: number
   readonly #exportedTraceId: string | undefined
+  /** What its tenant may still have is less by each token. */
+  readonly #account: TenantAccount | undefined
   #model: ModelTokens | undefined
   #lastTokenAt = 0
 
@@ -28,8 +31,10 @@ export class ReplyCount {
     metrics: StreamMetrics["Service"],
     options: PeekOptions,
     arrivedAt: number,
-    exportedTraceId?: string
+    exportedTraceId?: string,
+    account?: TenantAccount
   ) {
+    this.#account = account
     this.#exportedTraceId = exportedTraceId
     this.#tally = tally
     this.#metrics = metrics
@@ -54,6 +59,7 @@ export class ReplyCount {
     else this.#metrics.interToken((now - this.#lastTokenAt) / 1000)
     this.#lastTokenAt = now
     this.#modelTokens().add(fresh)
+    this.#account?.spend(fresh)
     return chunks === 0
   }
 
@@ -69,7 +75,9 @@ export class ReplyCount {
       tally.doubtedTokens = word
       return
     }
-    this.#modelTokens().add(Math.max(0, tokens - tokensOf(tally)))
+    const more = Math.max(0, tokens - tokensOf(tally))
+    this.#modelTokens().add(more)
+    this.#account?.spend(more)
     tally.workerTokens = tokens
   }
 

@@ -61,6 +61,7 @@ const queue = (stream: StreamUnderWay): Effect.Effect<void, E.StreamError> =>
     stream.span.event("queued")
     const queued = {
       priority: stream.tally.identity?.priority ?? 0,
+      tenant: stream.tenant,
       admitted: () => {
         stream.hasPlace()
         limits.waited()

@@ -5,11 +5,13 @@ import type { UsageTally } from "../../services/UsageMeter.ts"
 import type { FrameBatch, Metadata, ServerCall, Status, WorkerCall } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { sendNotice } from "./holdNotice.ts"
+import type { Owner } from "./placeQueue.ts"
 import type { ReplayedFrames } from "./replayedFrames.ts"
 import { ReplyCount } from "./replyCount.ts"
 import { RequestLog } from "./requestLog.ts"
 import type { StreamEnd, StreamEnv } from "./streamEnv.ts"
 import { StreamWatch } from "./streamWatch.ts"
+import type { TenantAccount } from "./tenants.ts"
 
 /** The attempt that a stream makes now, or has made last. */
 export interface Attempt {
@@ -24,7 +26,7 @@ export interface Attempt {
  * One StreamPredict call that was admitted: what its steps (seek, open, replies, replay, deliver) share. The steps are
  * Effects in files of their own; here is only what outlives one of them.
  */
-export class StreamUnderWay {
+export class StreamUnderWay implements Owner {
   /** Its place among the streams in flight. */
   place = -1
   readonly call: ServerCall
@@ -33,6 +35,8 @@ export class StreamUnderWay {
   readonly tally: UsageTally
   readonly span: StreamSpan
   readonly env: StreamEnv
+  /** Of its tenant, where tenants have limits. */
+  readonly account: TenantAccount | undefined
   readonly limits: StreamWatch
   readonly log: RequestLog
   readonly count: ReplyCount
@@ -66,8 +70,10 @@ export class StreamUnderWay {
     tally: UsageTally,
     span: StreamSpan,
     env: StreamEnv,
-    fiber: Fiber.Fiber<unknown, unknown>
+    fiber: Fiber.Fiber<unknown, unknown>,
+    account: TenantAccount | undefined
   ) {
+    this.account = account
     this.call = call
     this.metadata = metadata
     this.tally = tally
@@ -75,13 +81,17 @@ export class StreamUnderWay {
     this.env = env
     this.limits = new StreamWatch(call, tally, env, fiber, () => this.count.traceId)
     this.log = new RequestLog(env.replayMaxBytes, env.requestBytes)
-    this.count = new ReplyCount(tally, env.metrics, env.peek, call.arrivedAt, span.traceId)
+    this.count = new ReplyCount(tally, env.metrics, env.peek, call.arrivedAt, span.traceId, account)
     this.admittedAt = env.watchdog.now()
   }
 
   get state(): RunningStream["state"] {
     const { phase } = this.limits
     return phase === "held" || phase === "queued" ? phase : "at the worker"
+  }
+
+  get tenant(): string {
+    return this.tally.identity?.tenant ?? ""
   }
 
   get retryAfterMillis(): number {
@@ -100,7 +110,7 @@ export class StreamUnderWay {
 
   /** A place at the worker, if it has one or there is one. */
   takePlace(): boolean {
-    this.#place ||= this.env.places.tryTake()
+    this.#place ||= this.env.places.tryTake(this)
     return this.#place
   }
 
@@ -112,7 +122,7 @@ export class StreamUnderWay {
   givePlaceBack(): void {
     if (!this.#place) return
     this.#place = false
-    this.env.places.giveBack()
+    this.env.places.giveBack(this)
   }
 
   /** Tells the user why it takes so long, if that was asked for. It is not the model's words and is never counted. */

@@ -88,6 +88,15 @@ export const statusOf = (error: StreamError): GrpcStatus => {
         "too_many_calls",
         1000
       )
+    case "TenantLimited":
+      return refusal(
+        Code.RESOURCE_EXHAUSTED,
+        error.kind === "streams"
+          ? `The tenant has ${counted(error.limit, "stream")} in flight, which is its limit`
+          : `The tenant has used up its ${counted(error.limit, "token")} a minute`,
+        "tenant_limit",
+        error.retryAfterMillis ?? 1000
+      )
     case "RequestTimeout":
       return Status.make(Code.CANCELLED, `No whole request message within ${error.secs}s`, {
         "cy-reason": "request_timeout"
