@@ -67,6 +67,7 @@ describe("settings that are read again", () => {
       "failure_threshold",
       "reconnect_delay_secs",
       "max_reconnect_attempts",
+      "fair_queue",
       "trip_after",
       "open_secs",
       "billing_format",
