@@ -1,4 +1,4 @@
-import { Clock, Data, Duration, Effect, Layer, Schedule } from "effect"
+import { Cause, Clock, Data, Duration, Effect, Layer, Schedule } from "effect"
 import { monotonicMillis } from "../internal/monotonic.ts"
 import {
   BillingCondition,
@@ -125,11 +125,24 @@ export const layer: Layer.Layer<BillingCondition, never, UsageJournal | BillingS
         yield* Effect.logWarning(line)
       })
 
+      /** A sink with a fault must not end the reporting: that would be seen when the journal is full, if at all. */
+      const send = (batch: UsageBatch): Effect.Effect<BillingVerdict> =>
+        sink.send(batch).pipe(Effect.catchDefect((defect) =>
+          Effect.as(
+            Effect.logError("billing: the sink failed", Cause.die(defect)),
+            BillingVerdict.Later({
+              reason: "error",
+              detail: "the sink failed; the log has its words",
+              retryAfterMillis: undefined
+            })
+          )
+        ))
+
       const attempt = (batch: UsageBatch): Effect.Effect<Settlement, NotNow> =>
         Effect.gen(function*() {
           const monotonic = monotonicMillis(yield* Clock.Clock)
           const startedAt = monotonic()
-          const verdict = answered(yield* sink.send(batch))
+          const verdict = answered(yield* send(batch))
           took = monotonic() - startedAt
           switch (verdict._tag) {
             case "Accepted":

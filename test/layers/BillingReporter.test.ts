@@ -240,6 +240,28 @@ describe("BillingReporter", () => {
     }).pipe(Effect.provide(stack(billing)))
   })
 
+  it.effect("goes on reporting when the sink has a fault, and says so", () => {
+    const billing = makeBilling((_, attempt) => {
+      if (attempt === 1) throw new Error("a fault")
+      return ok
+    })
+    const lines: Array<string> = []
+    return Effect.gen(function*() {
+      const { condition } = yield* BillingCondition
+      yield* closeOne(3)
+      yield* TestClock.adjust("10 seconds")
+      const state = condition()
+      assert.deepStrictEqual([state._tag, state._tag === "failing" ? state.reason : ""], ["failing", "error"])
+      assert.include(lines, "billing: the sink failed")
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual(billing.tokens(), 3)
+      assert.strictEqual(condition()._tag, "ok")
+    }).pipe(
+      Effect.provide(stack(billing)),
+      Effect.provide(Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))]))
+    )
+  })
+
   it.effect("sets the record aside that a broker refuses, without a split", () => {
     const billing = makeBilling((batch) => {
       const [bad, good] = [13, 0].map((wanted) =>
