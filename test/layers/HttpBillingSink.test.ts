@@ -106,6 +106,15 @@ describe("HttpBillingSink", () => {
         ),
         "HTTP 401 unknown token *** for key ***; check [metering] billing_token_file"
       )
+      const scheme = makeService(422, {}, "no user hdr-t0ken, nor sk_live_1")
+      assert.strictEqual(
+        detailOf(
+          yield* send(scheme.client, "https://sk_live_1@billing.test/", {
+            billing_headers_file: yield* secretFile("X-Upstream: Bearer hdr-t0ken\n")
+          })
+        ),
+        "HTTP 422 no user ***, nor ***"
+      )
     }).pipe(Effect.scoped))
 
   it.effect.each(

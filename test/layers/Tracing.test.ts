@@ -361,6 +361,19 @@ describe("the collector of traces", () => {
         }))
     }))
 
+  it.effect("shows no secret that it repeats", () =>
+    Effect.gen(function*() {
+      const { lines } = yield* traced({
+        answer: () => ({ status: 403, body: `no ${btoa("me:pa55word")}, pa55word, t0ken nor k3yk3y` }),
+        endpoint: undefined,
+        env: {
+          OTEL_EXPORTER_OTLP_ENDPOINT: "http://me:pa55word@collector:4318",
+          OTEL_EXPORTER_OTLP_HEADERS: "x-up=Bearer%20t0ken,x-key=k3yk3y"
+        }
+      }, () => Effect.andThen(stream(), pass(1)))
+      assert.match(lines.join("\n"), /HTTP 403 no \*\*\*, \*\*\*, \*\*\* nor \*\*\*\)/)
+    }))
+
   it.effect("is left alone also when the sidecar stops", () =>
     Effect.gen(function*() {
       const { lines, posts } = yield* traced(
@@ -561,6 +574,14 @@ describe("OpenTelemetry's environment", () => {
         "OTEL_TRACES_SAMPLER_ARG:, got \"7\"",
         "OTEL_RESOURCE_ATTRIBUTES:"
       ])
+      for (const header of ["x-key=a%0Ab", "x-key=%C3%A9", "x%20key=a"]) {
+        const { lines, posts } = yield* spansWith({
+          OTEL_EXPORTER_OTLP_ENDPOINT: "http://c:4318",
+          OTEL_EXPORTER_OTLP_HEADERS: header
+        })
+        assert.match(lines.join(), /^Warn: OTEL_EXPORTER_OTLP_HEADERS: expected [^%]*; ignored$/)
+        assert.strictEqual(posts.length, 1)
+      }
       const wrong = yield* spansWith({ OTEL_EXPORTER_OTLP_ENDPOINT: "user:secret@c" })
       assert.deepStrictEqual(wrong.posts, [])
     }))

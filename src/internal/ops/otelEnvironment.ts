@@ -1,6 +1,7 @@
 import { Config, Effect, Option } from "effect"
 import { hostname } from "node:os"
-import { endpointOf } from "../outbound/endpoint.ts"
+import { headerSecrets } from "../outbound/conceal.ts"
+import { endpointOf, secretsOf } from "../outbound/endpoint.ts"
 import { version } from "../version.ts"
 import { tracesEndpoint } from "./otlpAnswer.ts"
 import { defaultSampler, type Sampler, samplerNames, samplerOf } from "./sampler.ts"
@@ -14,6 +15,8 @@ export interface OtlpSettings {
   readonly url: URL
   /** May hold secrets: never to be shown. */
   readonly headers: Readonly<Record<string, string>>
+  /** What a collector may repeat, and nobody may read in a log. */
+  readonly secrets: ReadonlyArray<string>
   readonly protocol: OtlpProtocol
   readonly gzip: boolean
   /** For one request. */
@@ -78,6 +81,12 @@ const pairs = (text: string): Record<string, string> | undefined => {
   return found
 }
 
+/** Whether all of it can be sent (RFC 9110 §5.1, §5.5): Node throws at what cannot. */
+const areHeaders = (headers: Readonly<Record<string, string>>): boolean =>
+  Object.entries(headers).every(([name, value]) =>
+    /^[!#$%&'*+.^_`|~\w-]+$/.test(name) && /^[\x20-\x7e\t]*$/.test(value)
+  )
+
 const isHttp = (text: string): boolean => /^https?:\/\/[^/\s]/i.test(text) && URL.canParse(text)
 
 /**
@@ -111,7 +120,8 @@ export const otlpSettings = (configured: string | undefined): Effect.Effect<Otlp
 
     const headers: Record<string, string> = authorization === undefined ? {} : { authorization }
     const given = yield* signalVariable("HEADERS")
-    const parsed = given === undefined ? {} : pairs(given.value)
+    const read = given === undefined ? {} : pairs(given.value)
+    const parsed = read !== undefined && areHeaders(read) ? read : undefined
     if (given !== undefined && parsed === undefined) unreadable(given.name)
     for (const [name, value] of Object.entries(parsed ?? {})) headers[name.toLowerCase()] = value
 
@@ -150,6 +160,7 @@ export const otlpSettings = (configured: string | undefined): Effect.Effect<Otlp
     return {
       url,
       headers,
+      secrets: [...secretsOf(address), ...headerSecrets(headers)],
       protocol: protocol?.value === "http/protobuf" || protocol?.value === "grpc" ? "http/protobuf" : "http/json",
       gzip: compression?.value === "gzip",
       timeoutMillis: isTime ? millis : defaultTimeoutMillis,

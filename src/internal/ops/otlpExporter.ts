@@ -2,6 +2,7 @@ import { Clock, Duration, Effect, Result } from "effect"
 import { Headers, HttpBody, HttpClient, HttpClientRequest, type HttpClientResponse } from "effect/http"
 import type { LimitTeller } from "../../services/Limits.ts"
 import { type AnswerLimits, firstBytes } from "../outbound/answer.ts"
+import { foreignWords } from "../outbound/conceal.ts"
 import { innermostCause } from "../outbound/innermostCause.ts"
 import { version } from "../version.ts"
 import { counted } from "../words.ts"
@@ -60,7 +61,8 @@ export const makeOtlpExporter = Effect.fnUntraced(function*(
 ): Effect.fn.Return<OtlpExporter, never, HttpClient.HttpClient> {
   const client = yield* HttpClient.HttpClient
   const clock = yield* Clock.Clock
-  const { gzip, protocol, resource, timeoutMillis, url } = settings
+  const { gzip, protocol, resource, secrets, timeoutMillis, url } = settings
+  const words = (text: string): string => foreignWords(text, wordsLimit, secrets)
   const request = HttpClientRequest.setHeaders(HttpClientRequest.post(url), {
     "user-agent": `cy-llm-sidecar/${version}`,
     ...settings.headers
@@ -128,7 +130,9 @@ export const makeOtlpExporter = Effect.fnUntraced(function*(
       Effect.catchTags({
         TimeoutError: () => failedWith("no answer"),
         HttpClientError: (error) => failedWith(words(innermostCause(error)))
-      })
+      }),
+      // Node throws at a request that it cannot make: that ends no exporter.
+      Effect.catchDefect((defect) => failedWith(words(innermostCause(defect))))
     )
 
   const tellRejected = ({ message, spans }: { readonly message: string; readonly spans: number }) =>
@@ -205,5 +209,3 @@ const retryAfterMillis = (header: string | undefined, now: number): number | und
   if (parsed === undefined || Result.isFailure(parsed)) return undefined
   return Math.min(longestRetryAfter, Duration.toMillis(Headers.retryAfterDelay(parsed.success, now)))
 }
-
-const words = (text: string): string => text.replaceAll(/[\s\p{Cc}]+/gu, " ").trim().slice(0, wordsLimit).toWellFormed()

@@ -5,6 +5,7 @@ import { BillingError } from "../../services/BillingSink.ts"
 import type { Settings } from "../../services/SidecarConfig.ts"
 import { isToken } from "../../services/WorkerToken.ts"
 import { fileVersion } from "../fileVersion.ts"
+import { headerSecrets } from "./conceal.ts"
 import { readHeaders } from "./headersFile.ts"
 import { loosePermissions, readSecretFile } from "./secretFile.ts"
 
@@ -114,7 +115,7 @@ const readAll = Effect.fnUntraced(function*(metering: Metering): Effect.fn.Retur
     credentials,
     secrets: [
       ...(token === undefined ? [] : [token]),
-      ...Object.values(headers ?? {}),
+      ...headerSecrets(headers ?? {}),
       ...Object.values(credentials ?? {})
     ].filter((secret) => secret !== undefined)
   }

@@ -24,9 +24,11 @@ const basic = (credentials: string): string => `Basic ${Buffer.from(credentials)
 /** What nobody may read of an address, as it may come back in the words of whoever answers there. */
 export const secretsOf = (address: string): ReadonlyArray<string> => {
   const { authorization, url } = endpointOf(address)
-  const { password } = new URL(address)
+  const { password, username } = new URL(address)
+  // Where there is no password, the name is the key (as Stripe has it).
+  const secret = password === "" ? username : password
   return [
-    ...(authorization === undefined ? [] : [authorization.slice("Basic ".length), unescaped(password) ?? password]),
+    ...(authorization === undefined ? [] : [authorization.slice("Basic ".length), unescaped(secret) ?? secret]),
     ...[...url.searchParams].flatMap(([name, value]) => secretParameter.test(name) ? [value] : [])
   ]
 }
