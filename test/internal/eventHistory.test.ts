@@ -85,6 +85,38 @@ describe("EventHistory", () => {
     )
   })
 
+  it("makes one event of records set aside in a row: hundreds of them push nothing out", () => {
+    const { become, history, time } = makeHistory()
+    become(gone("SocketMissing"))
+    become(connected)
+    const setAside = SidecarEvent.BillingChanged({ status: "set_aside", detail: "billing: a record was set aside" })
+    history.note(setAside)
+    assert.strictEqual(history.recent().map(eventWords).at(-1), "billing: a record was set aside")
+    for (time.now = 0; time.now < 50_000; time.now += 100) history.note(setAside)
+    assert.deepStrictEqual(history.recent().map(({ count, kind }) => [kind, count]), [
+      ["worker", 1],
+      ["worker", 1],
+      ["billing", 501]
+    ])
+    assert.strictEqual(
+      history.recent().map(eventWords).at(-1),
+      "billing: a record was set aside (501 times for 50s)"
+    )
+  })
+
+  it("has a bound on the rows at once, whatever reasons an application invents", () => {
+    const { history, time } = makeHistory()
+    for (let n = 0; n < 1000; n++) history.note(SidecarEvent.Refused({ reason: `tenant_${n}` }))
+    const reasons = history.recent().map(({ count, reason }) => [reason, count])
+    assert.strictEqual(reasons.length, 33)
+    assert.deepStrictEqual([reasons[0], reasons[31], reasons[32]], [["tenant_0", 1], ["tenant_31", 1], ["other", 968]])
+    time.now = 60_000
+    history.note(SidecarEvent.Refused({ reason: "tenant_999" }))
+    assert.deepStrictEqual(history.recent().filter(({ lasting }) => lasting).map(({ reason }) => reason), [
+      "tenant_999"
+    ])
+  })
+
   it("raises the revision of what has changed, so that a follower sees each change once", () => {
     const { become, history } = makeHistory()
     become(connected)

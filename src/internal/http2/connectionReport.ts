@@ -4,6 +4,8 @@ import { SidecarEvent } from "../../services/SidecarEvents.ts"
 
 /** Time between two lines about the same thing, in milliseconds: who makes us close connections must not make us log. */
 const QUIET_MILLIS = 10_000
+/** Time between two events about the same limit: there is room for a hundred of all kinds. */
+const EVENT_QUIET_MILLIS = 60_000
 
 /** Tells operators what became of connections: a figure each time, a line now and then. */
 export interface ConnectionReport {
@@ -23,13 +25,13 @@ export const connectionReport = (
   const lines = new Map<string, { at: number; untold: number }>()
 
   /** How many of its kind were not told before; `undefined`: this one is not told either. */
-  const mayTell = (kind: string): number | undefined => {
+  const mayTell = (kind: string, quietMillis: number): number | undefined => {
     const line = lines.get(kind)
     if (line === undefined) {
       lines.set(kind, { at: now(), untold: 0 })
       return 0
     }
-    if (now() - line.at < QUIET_MILLIS) {
+    if (now() - line.at < quietMillis) {
       line.untold++
       return undefined
     }
@@ -39,20 +41,19 @@ export const connectionReport = (
     return untold
   }
 
-  /** Answers what {@link mayTell} says. */
   const say = (text: string, kind: string, fields: Readonly<Record<string, string | undefined>>) => {
-    const untold = mayTell(kind)
-    if (untold === undefined) return undefined
+    const untold = mayTell(kind, QUIET_MILLIS)
+    if (untold === undefined) return
     const more = untold === 0 ? {} : { untold }
     run(Effect.logWarning(text).pipe(Effect.annotateLogs({ ...fields, ...more })))
-    return untold
   }
 
   return {
     limit: (limit, peer) => {
       metrics.http2Limited(limit)
       const detail = "a limit for gateway connections was reached"
-      const untold = say(detail, `limit ${limit}`, { limit, peer: peer ?? "unix" })
+      say(detail, `limit ${limit}`, { limit, peer: peer ?? "unix" })
+      const untold = mayTell(`event ${limit}`, EVENT_QUIET_MILLIS)
       if (untold !== undefined) {
         const text = `${detail}: ${limit}, by ${peer ?? "unix"}`
         tell(SidecarEvent.LimitReached({ limit, detail: text, times: 1 + untold }))

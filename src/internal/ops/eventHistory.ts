@@ -7,8 +7,10 @@ import { counted, lasting } from "../words.ts"
 
 /** Events that are kept. */
 const MOST = 100
-/** Refusals for one reason are one event until so long has passed without one, in milliseconds. */
+/** What comes in a row (refusals for one reason, records set aside) is one event until so long has passed without one. Milliseconds. */
 const ROW_MILLIS = 60_000
+/** Rows at once: the reasons of an application's hooks are its own, and may be without end. */
+const MOST_ROWS = 32
 
 /** The clocks of a history, in milliseconds. */
 export interface HistoryClocks {
@@ -41,6 +43,8 @@ type Note = Pick<Entry, "kind" | "level" | "reason" | "text"> & {
   /** It is a state and not a moment. */
   readonly lasting?: boolean | undefined
 }
+
+const rowKey = ({ kind, reason }: Pick<Entry, "kind" | "reason">): string => `${kind} ${reason ?? ""}`
 
 const keyList = (keys: ReadonlyArray<string>): string => keys.join(", ")
 
@@ -134,7 +138,7 @@ const workerNote = (before: WorkerState, after: WorkerState): Note | undefined =
 export class EventHistory {
   readonly #clocks: HistoryClocks
   readonly #entries: Array<Entry> = []
-  /** Open rows of refusals, by reason. */
+  /** Open rows, by their kind and reason. */
   readonly #rows = new Map<string, Entry>()
   #state: WorkerState
   #worker: Entry | undefined
@@ -156,6 +160,7 @@ export class EventHistory {
       default: {
         const note = noteOf(event)
         if (note === undefined) return
+        if (event._tag === "BillingChanged" && event.status === "set_aside") return this.#noteRow(note)
         if (event._tag !== "DrainChanged") return void this.#add(note)
         this.#end(this.#drain)
         this.#drain = this.#add({ ...note, lasting: event.draining })
@@ -166,7 +171,7 @@ export class EventHistory {
   /** The oldest first. */
   recent(): ReadonlyArray<PastEvent> {
     const now = this.#clocks.monotonic()
-    for (const row of this.#rows.values()) this.#closeRow(row, now)
+    this.#closeRows(now)
     return this.#entries.map((entry) => ({
       id: entry.id,
       revision: entry.revision,
@@ -202,24 +207,35 @@ export class EventHistory {
     this.#worker = this.#add(state._tag === "Connected" ? { ...note, text: note.text + length } : note)
   }
 
-  #noteRefusal(reason: string): void {
+  #noteRefusal(word: string): void {
+    const isNew = !this.#rows.has(rowKey({ kind: "refusals", reason: word }))
+    if (isNew) this.#closeRows()
+    const reason = isNew && this.#rows.size >= MOST_ROWS ? "other" : word
+    this.#noteRow({ kind: "refusals", level: "warn", reason, text: `streams are refused: ${reason}` })
+  }
+
+  #noteRow(note: Note): void {
     const now = this.#clocks.monotonic()
-    const row = this.#rows.get(reason)
+    const key = rowKey(note)
+    const row = this.#rows.get(key)
     if (row !== undefined && !this.#closeRow(row, now)) {
       row.count++
       row.lastAt = now
       row.revision = ++this.#revision
       return
     }
-    const text = `streams are refused: ${reason}`
-    this.#rows.set(reason, this.#add({ kind: "refusals", level: "warn", reason, text, lasting: true }))
+    this.#rows.set(key, this.#add({ ...note, lasting: true }))
   }
 
-  /** Whether the row is over: nobody was refused for that reason for a while. */
+  #closeRows(now = this.#clocks.monotonic()): void {
+    for (const row of this.#rows.values()) this.#closeRow(row, now)
+  }
+
+  /** Whether the row is over: nothing was added to it for a while. */
   #closeRow(row: Entry, now: number): boolean {
     if (now - row.lastAt < ROW_MILLIS) return false
     this.#end(row, row.lastAt)
-    this.#rows.delete(row.reason ?? "")
+    this.#rows.delete(rowKey(row))
     return true
   }
 
@@ -258,11 +274,12 @@ export class EventHistory {
 const toSeconds = (millis: number): number => Math.round(Math.max(0, millis)) / 1000
 
 /** One event in a line of people's words: how often and how long behind it. */
-export const eventWords = ({ count, kind, lasting: lasts, seconds, text }: PastEvent): string => {
+export const eventWords = ({ count, kind, lasting: lasts, reason, seconds, text }: PastEvent): string => {
+  const isRow = kind === "refusals" || reason === "set_aside"
   const often = kind === "refusals" ? counted(count, "stream") : count > 1 ? `${count} times` : ""
   const long = seconds === null ? "" : `${lasts ? "for" : "within"} ${lasting(seconds * 1000)}`
-  const length = kind === "refusals"
-    ? long
+  const length = isRow
+    ? (often === "" ? "" : long)
     : seconds === null
     ? ""
     : `${lasts ? "lasts" : "lasted"} ${lasting(seconds * 1000)}`
