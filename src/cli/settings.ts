@@ -1,7 +1,7 @@
 import { Effect, Option, Schema } from "effect"
 import { Argument, Command } from "effect/cli"
 import { keyNamed } from "../internal/config/keys.ts"
-import { mayChange } from "../internal/config/liveSettings.ts"
+import { mayChange, waitsForOthers } from "../internal/config/liveSettings.ts"
 import { SettingChange } from "../services/ConfigReload.ts"
 import { CliExit, ExitCode } from "./exit.ts"
 import { order } from "./order.ts"
@@ -62,15 +62,20 @@ export const logLevel = Command.make(
 ).pipe(Command.withDescription("Change the log level of a running sidecar, until its next reload or restart"))
 
 /** The keys of `wanted` whose values are not those of the sidecar that runs. */
-export const runningDifference = (running: Shown, wanted: Shown): ReadonlyArray<string> =>
-  Object.entries(wanted).flatMap(([section, table]) =>
+export const runningDifference = (running: Shown, wanted: Shown): ReadonlyArray<string> => {
+  const found = Object.entries(wanted).flatMap(([section, table]) =>
     Object.entries(table).flatMap(([key, to]) => {
       const from = running[section]?.[key] ?? "none"
-      if (from === to) return []
-      const taken = mayChange(keyNamed(key) ?? { live: "never" }, from, to)
-      return [line({ section, key, from, to }, taken ? "  (sidecar reload)" : NEEDS_RESTART)]
+      return from === to ? [] : [{ section, key, from, to }]
     })
   )
+  const names = found.map(({ key }) => key)
+  return found.map((change) => {
+    const { from, key, to } = change
+    const taken = mayChange(keyNamed(key) ?? { live: "never" }, from, to) && !waitsForOthers(key, names)
+    return line(change, taken ? "  (sidecar reload)" : NEEDS_RESTART)
+  })
+}
 
 /** Compares settings with those that a running sidecar has in force; 1 when they differ. */
 export const compareWithRunning = (peer: Peer, wanted: Shown): Effect.Effect<number, CliExit> =>

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "vitest"
+import { runningDifference } from "../../src/cli/settings.ts"
 import { keys } from "../../src/internal/config/keys.ts"
 import { difference, LiveSettings, shownSettings } from "../../src/internal/config/liveSettings.ts"
 import { settings } from "../support/fakeServices.ts"
@@ -39,6 +40,31 @@ describe("settings that are read again", () => {
     const at = (billing_endpoint: string) => settings({ metering: { billing_endpoint } })
     assert.deepStrictEqual(names(difference(at("http://a/"), at("https://a/")).live), ["billing_endpoint"])
     assert.deepStrictEqual(names(difference(at("http://a/"), at("nats://a:4222/s")).needRestart), ["billing_endpoint"])
+  })
+
+  it("need a restart for another billing endpoint whose token, format or certificate needs one", () => {
+    const before = settings({ metering: { billing_endpoint: "https://old/", billing_token_file: "/old" } })
+    const after = settings({
+      metering: { billing_endpoint: "https://new/", billing_token_file: "/new", batch_interval_secs: 5 }
+    })
+    const live = new LiveSettings(before)
+    const found = live.apply(after)
+    assert.deepStrictEqual(names(found.live), ["batch_interval_secs"])
+    assert.deepStrictEqual(names(found.needRestart), ["billing_endpoint", "billing_token_file"])
+    assert.strictEqual(live.settings.metering.billing_endpoint, "https://old/")
+    assert.deepStrictEqual(
+      runningDifference(shownSettings(before), shownSettings(after)).map((line) => /restart/.test(line)),
+      [true, true, false]
+    )
+  })
+
+  it("take over nothing that contradicts what stays until a restart", () => {
+    const worker_token = "t".repeat(500)
+    const live = new LiveSettings(settings({ server: { worker_token } }))
+    const found = live.apply(settings({ server: { max_metadata_bytes: 7680, max_queued_streams: 1 } }))
+    assert.deepStrictEqual(names(found.live), ["max_queued_streams"])
+    assert.deepStrictEqual(names(found.needRestart), ["worker_token", "max_metadata_bytes"])
+    assert.strictEqual(live.settings.server.max_metadata_bytes, 7168)
   })
 
   it("tell no secret", () => {

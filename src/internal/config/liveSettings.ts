@@ -1,5 +1,6 @@
 import type { SettingChange } from "../../services/ConfigReload.ts"
 import type { Settings } from "../../services/SidecarConfig.ts"
+import { contradictions } from "./crossChecks.ts"
 import { type ConfigKey, keys } from "./keys.ts"
 import { HIDDEN, showValue } from "./show.ts"
 
@@ -37,19 +38,61 @@ const schemeOf = (value: string): string | undefined => /^"(\w+?)s?:\/\//.exec(v
 export const mayChange = ({ live }: Pick<ConfigKey, "live">, from: string, to: string): boolean =>
   live === "always" || (live === "when set" && from !== NONE && to !== NONE && schemeOf(from) === schemeOf(to))
 
+/**
+ * Whether a key waits for the restart that others of `changed` need: the token of the old billing service must not go to the
+ * new one, nor records in the old format.
+ */
+export const waitsForOthers = (key: string, changed: ReadonlyArray<string>): boolean =>
+  key === "billing_endpoint" && changed.some((other) => other !== key && other.startsWith("billing_"))
+
+const copyOf = (settings: Settings): Settings => ({
+  server: { ...settings.server },
+  health: { ...settings.health },
+  reload: { ...settings.reload },
+  tenants: { ...settings.tenants },
+  circuit_breaker: { ...settings.circuit_breaker },
+  metering: { ...settings.metering },
+  observability: { ...settings.observability }
+})
+
+/** Writes the values of the keys `taken` into `settings`. */
+const take = (settings: Settings, wanted: Settings, taken: ReadonlySet<string>): void => {
+  const [tables, after] = [tablesOf(settings), tablesOf(wanted)]
+  for (const key of keys) {
+    const table = taken.has(key.key) ? tables.get(key.section) : undefined
+    if (table !== undefined) Reflect.set(table, key.key, valueOf(after, key))
+  }
+}
+
+/** Without those that would contradict what stays as it is until a restart. */
+const consistent = (inForce: Settings, wanted: Settings, taken: ReadonlySet<string>): ReadonlySet<string> => {
+  const mixed = copyOf(inForce)
+  take(mixed, wanted, taken)
+  const wrong = new Set(contradictions(mixed).flatMap(({ keys }) => keys))
+  const left = new Set([...taken].filter((key) => !wrong.has(key)))
+  return left.size === taken.size ? taken : consistent(inForce, wanted, left)
+}
+
 /** Which keys differ, and which of them can change now. */
 export const difference = (inForce: Settings, wanted: Settings): SettingsDifference => {
   const [before, after] = [tablesOf(inForce), tablesOf(wanted)]
-  const live: Array<SettingChange> = []
-  const needRestart: Array<SettingChange> = []
-  for (const key of keys) {
-    const [from, to] = [valueOf(before, key), valueOf(after, key)]
-    if (same(from, to)) continue
-    const change = { section: key.section, key: key.key, from: shown(key, from), to: shown(key, to) }
-    if (mayChange(key, change.from, change.to)) live.push(change)
-    else needRestart.push(change)
+  const changed = keys.filter((key) => !same(valueOf(before, key), valueOf(after, key)))
+  const names = changed.map(({ key }) => key)
+  const changes = changed.map((key) => ({
+    section: key.section,
+    key: key.key,
+    from: shown(key, valueOf(before, key)),
+    to: shown(key, valueOf(after, key))
+  }))
+  const may = changes.filter(({ from, to }, index) => {
+    const key = changed[index]
+    return key !== undefined && mayChange(key, from, to) && !waitsForOthers(key.key, names)
+  })
+  const taken = consistent(inForce, wanted, new Set(may.map(({ key }) => key)))
+  return {
+    live: changes.filter(({ key }) => taken.has(key)),
+    needRestart: changes.filter(({ key }) => !taken.has(key))
   }
-  return { live, needRestart }
 }
 
 /**
@@ -60,27 +103,13 @@ export class LiveSettings {
   readonly settings: Settings
 
   constructor(initial: Settings) {
-    this.settings = {
-      server: { ...initial.server },
-      health: { ...initial.health },
-      reload: { ...initial.reload },
-      tenants: { ...initial.tenants },
-      circuit_breaker: { ...initial.circuit_breaker },
-      metering: { ...initial.metering },
-      observability: { ...initial.observability }
-    }
+    this.settings = copyOf(initial)
   }
 
   /** Takes over what may change, in one turn. */
   apply(wanted: Settings): SettingsDifference {
     const found = difference(this.settings, wanted)
-    const after = tablesOf(wanted)
-    const tables = tablesOf(this.settings)
-    for (const key of keys) {
-      if (!found.live.some((change) => change.key === key.key)) continue
-      const table = tables.get(key.section)
-      if (table !== undefined) Reflect.set(table, key.key, valueOf(after, key))
-    }
+    take(this.settings, wanted, new Set(found.live.map(({ key }) => key)))
     return found
   }
 }
