@@ -106,6 +106,15 @@ describe("A tenant's limits", () => {
     admit(tenants, "acme")
   })
 
+  it("are as for everybody in what an entry does not name, also when that changes", () => {
+    const settings = settingsOf({ max_tenant_tokens_per_min: 100, tenant_limits: ["acme streams=50"] })
+    const tenants = new Tenants(settings, () => 0)
+    admit(tenants, "acme").spend(100)
+    refusal(tenants, "acme")
+    settings.max_tenant_tokens_per_min = 1000
+    admit(tenants, "acme")
+  })
+
   it("keep no memory of ten thousand tenants that are at rest", () => {
     const { clock, tenants } = tenantsOf({ max_tenant_streams: 1, max_tenant_tokens_per_min: 60 })
     const busy = admit(tenants, "busy")

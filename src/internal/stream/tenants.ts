@@ -1,6 +1,6 @@
 import type { Settings } from "../../services/SidecarConfig.ts"
 import * as E from "../../services/StreamError.ts"
-import { parseTenantLimit, type TenantLimit } from "../../services/TenantLimit.ts"
+import { parseTenantLimit, type TenantLimit, type TenantOverride } from "../../services/TenantLimit.ts"
 
 type TenantSettings = Settings["tenants"]
 
@@ -99,7 +99,7 @@ export class Tenants {
   readonly #accounts = new Map<string, TenantAccount>()
   #others: TenantAccount | undefined
   #forgotAt = Number.NEGATIVE_INFINITY
-  #parsed: readonly [TenantSettings["tenant_limits"], ReadonlyMap<string, TenantLimit>] | undefined
+  #parsed: readonly [TenantSettings["tenant_limits"], ReadonlyMap<string, TenantOverride>] | undefined
 
   /** `settings` are read at each question; `now`: monotonic milliseconds. */
   constructor(settings: TenantSettings, now: () => number) {
@@ -126,17 +126,13 @@ export class Tenants {
   #limitOf(tenant: string): TenantLimit {
     const { max_tenant_streams, max_tenant_tokens_per_min, tenant_limits } = this.#settings
     if (this.#parsed?.[0] !== tenant_limits) {
-      const byName = new Map<string, TenantLimit>()
-      for (const text of tenant_limits) {
-        const override = parseTenantLimit(text)
-        if (override === undefined) continue
-        const { streams = max_tenant_streams, tokensPerMinute = max_tenant_tokens_per_min } = override
-        byName.set(override.tenant, { streams, tokensPerMinute })
-      }
-      this.#parsed = [tenant_limits, byName]
+      const overrides = tenant_limits.map(parseTenantLimit).filter((override) => override !== undefined)
+      this.#parsed = [tenant_limits, new Map(overrides.map((override) => [override.tenant, override]))]
     }
-    return this.#parsed[1].get(tenant) ??
-      { streams: max_tenant_streams, tokensPerMinute: max_tenant_tokens_per_min }
+    // What everybody may have changes by itself.
+    const { streams = max_tenant_streams, tokensPerMinute = max_tenant_tokens_per_min } = this.#parsed[1].get(tenant) ??
+      {}
+    return { streams, tokensPerMinute }
   }
 
   #accountOf(tenant: string, limit: TenantLimit): TenantAccount {
