@@ -1,5 +1,5 @@
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
-import { Effect, Fiber, Layer } from "effect"
+import { Effect, Fiber, Layer, type Scope } from "effect"
 import { isatty } from "node:tty"
 import { reloadTold } from "../internal/config/reloadTold.ts"
 import { version } from "../internal/version.ts"
@@ -40,34 +40,57 @@ const greet = (loaded: TomlConfig.Loaded): Effect.Effect<void> =>
     yield* Effect.forEach(ignored, (name) => Effect.logDebug(`${name} means nothing to the sidecar`))
   })
 
+/** What a SIGHUP does. */
+interface HangUps {
+  /** One came before there was somebody to reload. */
+  missed: boolean
+  reload: (() => void) | undefined
+}
+
 /**
- * SIGHUP reads the settings again. Where there is a terminal it means that this was closed, and ends the sidecar in order
- * (`endOnSignals`).
+ * SIGHUP reads the settings again, from the first moment: a service manager may reload what it has just started. Where there is
+ * a terminal it means that this was closed, and ends the sidecar in order (`endOnSignals`).
  */
-const reloadOnHangUp: Layer.Layer<never, never, ConfigReload | SidecarEvents> = Layer.effectDiscard(
-  Effect.gen(function*() {
-    if (isatty(0)) return
-    const reload = reloadTold(yield* ConfigReload, yield* eventTeller)
-    const track = Fiber.runIn(yield* Effect.scope)
-    const run = Effect.runForkWith(yield* Effect.context<never>())
-    const onHangUp = () => void track(run(Effect.ignore(reload)))
-    yield* Effect.acquireRelease(
-      Effect.sync(() => process.on("SIGHUP", onHangUp)),
-      () => Effect.sync(() => process.off("SIGHUP", onHangUp))
-    )
-  })
-)
+const listenForHangUps: Effect.Effect<HangUps, never, Scope.Scope> = Effect.suspend(() => {
+  const hangUps: HangUps = { missed: false, reload: undefined }
+  if (isatty(0)) return Effect.succeed(hangUps)
+  const onHangUp = (): void => {
+    if (hangUps.reload === undefined) hangUps.missed = true
+    else hangUps.reload()
+  }
+  return Effect.acquireRelease(
+    Effect.as(Effect.sync(() => process.on("SIGHUP", onHangUp)), hangUps),
+    () => Effect.sync(() => process.off("SIGHUP", onHangUp))
+  )
+})
+
+const reloadOnHangUp = (hangUps: HangUps): Layer.Layer<never, never, ConfigReload | SidecarEvents> =>
+  Layer.effectDiscard(
+    Effect.gen(function*() {
+      const reload = reloadTold(yield* ConfigReload, yield* eventTeller)
+      const track = Fiber.runIn(yield* Effect.scope)
+      const run = Effect.runForkWith(yield* Effect.context<never>())
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          hangUps.reload = () => void track(run(Effect.ignore(reload)))
+          if (hangUps.missed) hangUps.reload()
+        }),
+        () => Effect.sync(() => void (hangUps.reload = undefined))
+      )
+    })
+  )
 
 /** Runs the sidecar until a signal ends it; closing its scope is the drain. */
-export const daemon = Effect.gen(function*() {
+export const daemon = Effect.scoped(Effect.gen(function*() {
+  const hangUps = yield* listenForHangUps
   const loaded = yield* TomlConfig.load()
   const Sidecar = yield* Effect.promise(() => import("../layers/Sidecar.ts"))
   return yield* greet(loaded).pipe(
-    Effect.andThen(Layer.launch(Layer.provideMerge(reloadOnHangUp, Sidecar.layer))),
+    Effect.andThen(Layer.launch(Layer.provideMerge(reloadOnHangUp(hangUps), Sidecar.layer))),
     Effect.onInterrupt(() => Effect.logInfo("stopped")),
     Effect.provide(Layer.provideMerge(Logging.layer, TomlConfig.layerLive(loaded)))
   )
-})
+}))
 
 /** The daemon as a program of its own. */
 export const main = (): void => runToEnd(Effect.provide(daemon, NodeFileSystem.layer))

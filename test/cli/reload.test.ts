@@ -52,3 +52,14 @@ it("a sidecar that runs is told what to do, and takes new settings without a res
   expect(stdout).toMatch(/drain {5}draining: new streams are refused/)
   expect(sidecar.child.exitCode).toBeNull()
 })
+
+it("a reload that comes while it starts ends nothing, and is done when it has started", async () => {
+  const sidecar = new Program([], {
+    cwd: temporaryFolder(),
+    env: { SIDECAR_BIND_ADDR: "127.0.0.1:0", SIDECAR_METRICS_PORT: "0" }
+  })
+  await sidecar.line("starting cy-llm-sidecar")
+  sidecar.child.kill("SIGHUP")
+  await sidecar.line("gRPC server listening")
+  await sidecar.line("configuration read again; nothing changed")
+})
