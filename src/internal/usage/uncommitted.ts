@@ -6,6 +6,9 @@ import type { UsageGroup } from "./store.ts"
 /** Records in one group: large enough for a good rate, small enough to be posted without a pause of the event loop. */
 const groupLimit = 500
 
+/** Holes among the open rows that wait: while the journal cannot be written they come with every stream. */
+const mostHoles = 1024
+
 /** An end, and the slot of the open row that goes with it, where one has been written. */
 interface Ending {
   readonly record: JournalRecord
@@ -52,6 +55,11 @@ export const makeUncommitted = (options: {
     }
   }
 
+  const closeHoles = (): void => {
+    opened = opened.filter((stream) => stream !== undefined)
+    for (const [at, stream] of opened.entries()) if (stream !== undefined) openedAt.set(stream.slot, at)
+  }
+
   /** Open rows leave the file in the group that brings their record: a kill between two groups loses neither. */
   const takeClosed = (): Pick<UsageGroup, "closed" | "ended"> => {
     const taken = closed.splice(0, groupLimit)
@@ -70,6 +78,7 @@ export const makeUncommitted = (options: {
   return {
     /** The identity is read when the group is made: it may become known until then. */
     open: (stream: OpenStream): void => {
+      if (opened.length > mostHoles + 2 * openedAt.size) closeHoles()
       const at = openedAt.get(stream.slot) ?? opened.length
       opened[at] = stream
       openedAt.set(stream.slot, at)
