@@ -7,6 +7,7 @@ import { fileVariable, keys } from "../internal/config/keys.ts"
 import { LiveSettings } from "../internal/config/liveSettings.ts"
 import { type Origins, resolve } from "../internal/config/resolve.ts"
 import { tlsFiles } from "../internal/wire/tlsFiles.ts"
+import { readToken } from "../internal/wire/workerTokenFile.ts"
 import { ConfigReload } from "../services/ConfigReload.ts"
 import {
   ConfigError,
@@ -166,6 +167,12 @@ export const layerLive = (
     yield* tlsFiles(settings.server).pipe(
       Effect.catchTag("BindError", ({ message }) => fail([{ source: "TLS files", message }]))
     )
+    const { max_metadata_bytes: inForce, worker_token_file: tokenFile } = live.settings.server
+    if (tokenFile !== undefined && settings.server.max_metadata_bytes > inForce) {
+      yield* readToken(tokenFile, settings.server.max_metadata_bytes).pipe(
+        Effect.catchTag("BindError", ({ message }) => fail([{ source: "max_metadata_bytes", message }]))
+      )
+    }
     yield* Effect.forEach(warnings, (line) => Effect.logWarning(line))
     const { live: taken, needRestart } = live.apply(settings)
     if (taken.length > 0) changed()

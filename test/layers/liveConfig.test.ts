@@ -86,6 +86,21 @@ describe("configuration that is read again", () => {
         assert.include(String(yield* Fiber.join(answer)), "idle")
       })))
 
+  it.effect("lets no metadata in that would not fit beside the worker's token", () =>
+    Effect.gen(function*() {
+      const folder = mkdtempSync(join(tmpdir(), "token-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(folder, { recursive: true })))
+      const file = join(folder, "token")
+      writeFileSync(file, "t".repeat(500))
+      const server = `[server]\nworker_token_file = ${JSON.stringify(file)}\n`
+      yield* withFile(server, (write) =>
+        Effect.gen(function*() {
+          write(`${server}max_metadata_bytes = 7400\n`)
+          assert.include((yield* Effect.flip(reload)).message, "lower [server] max_metadata_bytes by 220")
+          assert.strictEqual((yield* SidecarConfig).server.max_metadata_bytes, 7168)
+        }))
+    }).pipe(Effect.scoped))
+
   it.effect("changes nothing when the file is wrong, and says why in the log and as an event", () =>
     withFile("[server]\nmax_concurrent_streams = 7\n", (write) =>
       Effect.gen(function*() {
