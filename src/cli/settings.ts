@@ -2,6 +2,7 @@ import { Effect, Option, Schema } from "effect"
 import { Argument, Command } from "effect/cli"
 import { keyNamed } from "../internal/config/keys.ts"
 import { mayChange, waitsForOthers } from "../internal/config/liveSettings.ts"
+import { HIDDEN } from "../internal/config/show.ts"
 import { SettingChange } from "../services/ConfigReload.ts"
 import { CliExit, ExitCode } from "./exit.ts"
 import { order } from "./order.ts"
@@ -77,6 +78,12 @@ export const runningDifference = (running: Shown, wanted: Shown): ReadonlyArray<
   })
 }
 
+/** What is said when nothing differs: of secrets nobody knows. */
+export const sameWords = (wanted: Shown): string =>
+  Object.values(wanted).some((table) => Object.values(table).some((value) => value.includes(HIDDEN)))
+    ? `The sidecar that runs has these settings in force; secrets (${HIDDEN}) are not compared.`
+    : "The sidecar that runs has these settings in force."
+
 /** Compares settings with those that a running sidecar has in force; 1 when they differ. */
 export const compareWithRunning = (peer: Peer, wanted: Shown): Effect.Effect<number, CliExit> =>
   Effect.gen(function*() {
@@ -86,7 +93,7 @@ export const compareWithRunning = (peer: Peer, wanted: Shown): Effect.Effect<num
     const lines = runningDifference(running, wanted)
     yield* printLine(
       lines.length === 0
-        ? "The sidecar that runs has these settings in force."
+        ? sameWords(wanted)
         : ["running → here", ...lines].join("\n")
     )
     return lines.length === 0 ? ExitCode.ok : ExitCode.failure

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "vitest"
-import { runningDifference } from "../../src/cli/settings.ts"
+import { runningDifference, sameWords } from "../../src/cli/settings.ts"
 import { keys } from "../../src/internal/config/keys.ts"
 import { difference, LiveSettings, shownSettings } from "../../src/internal/config/liveSettings.ts"
 import { settings } from "../support/fakeServices.ts"
@@ -65,6 +65,12 @@ describe("settings that are read again", () => {
     assert.deepStrictEqual(names(found.live), ["max_queued_streams"])
     assert.deepStrictEqual(names(found.needRestart), ["worker_token", "max_metadata_bytes"])
     assert.strictEqual(live.settings.server.max_metadata_bytes, 7168)
+  })
+
+  it("are not said to be the same where secrets cannot be compared", () => {
+    assert.strictEqual(sameWords(shownSettings(settings())), "The sidecar that runs has these settings in force.")
+    const secret = settings({ metering: { billing_endpoint: "https://user:hush@billing/" } })
+    assert.include(sameWords(shownSettings(secret)), "secrets (***) are not compared")
   })
 
   it("tell no secret", () => {
