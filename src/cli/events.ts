@@ -44,9 +44,9 @@ interface Seen {
 export const news = (events: Events, seen: Seen, json: boolean): Events => {
   // A sidecar that was started again counts from 1.
   if (events.length > 0 && events.every(({ id }) => id < seen.id)) Object.assign(seen, { id: 0, revision: 0 })
-  const fresh = events.filter(({ id, kind, lasting, revision }) =>
-    json || (kind === "refusals" && !lasting) ? revision > seen.revision : id > seen.id
-  )
+  const isRowOver = ({ count, kind, lasting, reason }: PastEvent) =>
+    !lasting && (kind === "refusals" || (reason === "set_aside" && count > 1))
+  const fresh = events.filter((event) => json || isRowOver(event) ? event.revision > seen.revision : event.id > seen.id)
   seen.id = Math.max(seen.id, ...events.map(({ id }) => id))
   seen.revision = Math.max(seen.revision, ...events.map(({ revision }) => revision))
   return fresh

@@ -63,6 +63,11 @@ describe("sidecar events", () => {
     expect(printed(true)).toEqual([1, 1, 1, 0, 0])
     const seen = { id: 5, revision: 20 }
     expect(news([event({})], seen, false)).toHaveLength(1)
+    const aside = (change: Partial<PastEvent>) =>
+      news([event({ id: 2, kind: "billing", reason: "set_aside", ...change })], seen, false)
+    expect(aside({ revision: 2 })).toHaveLength(1)
+    expect(aside({ revision: 40, count: 39 })).toHaveLength(0)
+    expect(aside({ revision: 41, count: 39, lasting: false })).toHaveLength(1)
   })
 
   it("ends with 69 when no sidecar answers", async () => {
