@@ -1,4 +1,5 @@
-import { Effect, Fiber, Layer, Option, Stream } from "effect"
+import { Effect, Layer, Option, Stream } from "effect"
+import { FiberRoster } from "../internal/fiberRoster.ts"
 import { openHooked, type ReplyHooks } from "../internal/hooks/hookedReplies.ts"
 import { HookFailure, makeTeller } from "../internal/hooks/hookFailure.ts"
 import { STREAM_PREDICT_PATH } from "../internal/wire/aiContract.ts"
@@ -19,7 +20,8 @@ export const layer: Layer.Layer<WorkerConnection, never, WorkerConnection | Side
     const rewriting = hooks.flatMap(({ name, replies }) => replies === undefined ? [] : [{ name, replies }])
     if (rewriting.length === 0) return connection
     const { metering } = yield* SidecarConfig
-    const track = Fiber.runIn(yield* Effect.scope)
+    const fibers = new FiberRoster()
+    yield* Effect.addFinalizer(() => fibers.interruptAll)
     const run = Effect.runForkWith(yield* Effect.context<never>())
 
     const options: ReplyHooks = {
@@ -28,7 +30,11 @@ export const layer: Layer.Layer<WorkerConnection, never, WorkerConnection | Side
       get notices() {
         return metering.notice_prefixes
       },
-      fork: (effect) => track(run(effect)),
+      fork: (effect) => {
+        const fiber = run(effect)
+        fibers.own(fiber)
+        return fiber
+      },
       transform: (tokens, request) =>
         rewriting.reduce(
           (text: Stream.Stream<string, HookFailure>, { name, replies }): Stream.Stream<string, HookFailure> => {

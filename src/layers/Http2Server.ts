@@ -4,7 +4,7 @@ import * as tls from "node:tls"
 import { Gate, Visitor } from "../http2/driver/gate.ts"
 import { Loop } from "../http2/driver/loop.ts"
 import { ErrorCode } from "../http2/protocol.ts"
-import { CallFibers } from "../internal/http2/callFibers.ts"
+import { FiberRoster } from "../internal/fiberRoster.ts"
 import { connectionReport } from "../internal/http2/connectionReport.ts"
 import { possibleConnections, watchDescriptors } from "../internal/http2/descriptors.ts"
 import { type Front, GatewayConnection } from "../internal/http2/gatewayConnection.ts"
@@ -50,7 +50,7 @@ const make: Effect.Effect<
   const metrics = yield* GatewayMetrics
   const now = monotonicMillis(yield* Clock.Clock)
   const run = Effect.runForkWith(yield* Effect.context<never>())
-  const calls = new CallFibers()
+  const calls = new FiberRoster()
   const trusted = trustOf(config.control)
 
   const loop = new Loop(now)

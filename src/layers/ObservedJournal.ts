@@ -1,4 +1,5 @@
-import { Effect, Fiber, Layer, Option } from "effect"
+import { Effect, Layer, Option } from "effect"
+import { FiberRoster } from "../internal/fiberRoster.ts"
 import { HookFailure, makeTeller } from "../internal/hooks/hookFailure.ts"
 import { SidecarEvent, SidecarEvents } from "../services/SidecarEvents.ts"
 import { type StreamHook, StreamHooks } from "../services/StreamHooks.ts"
@@ -22,7 +23,8 @@ export const layer: Layer.Layer<UsageJournal, never, UsageJournal | SidecarEvent
     const hooks = Option.getOrElse(yield* Effect.serviceOption(StreamHooks), (): ReadonlyArray<StreamHook> => [])
     const ending = hooks.flatMap(({ ended, name }) => ended === undefined ? [] : [{ ended, name }])
     const tell = makeTeller()
-    const track = Fiber.runIn(yield* Effect.scope)
+    const fibers = new FiberRoster()
+    yield* Effect.addFinalizer(() => fibers.interruptAll)
     const run = Effect.runForkWith(yield* Effect.context<never>())
     let unfinished = 0
 
@@ -31,7 +33,7 @@ export const layer: Layer.Layer<UsageJournal, never, UsageJournal | SidecarEvent
         ? Effect.timeout(Effect.suspend(() => ended(record)), PATIENCE)
         : Effect.fail(`${MOST_ENDS} ends wait for it`)
       unfinished++
-      track(run(told.pipe(
+      fibers.own(run(told.pipe(
         Effect.catchCause((cause) => tell(new HookFailure({ hook: name, cause }))),
         Effect.ensuring(Effect.sync(() => unfinished--))
       )))
