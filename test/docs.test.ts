@@ -28,6 +28,7 @@ const ends: ReadonlyArray<E.StreamError> = [
   new E.Killed({ delivered: 1 }),
   new E.TooManyStreams({ limit: 1 }),
   new E.TooManyCalls({ kind: "own", limit: 1 }),
+  new E.TenantLimited({ kind: "streams", limit: 1, retryAfterMillis: undefined }),
   new E.RequestTimeout({ secs: 1 }),
   new E.MetadataTooLarge({ bytes: 2, limit: 1 }),
   new E.WorkerUnavailable({ cause: "disconnected", retryAfterMillis: 1 }),
@@ -233,6 +234,15 @@ describe("comments", () => {
 })
 
 describe("sidecar_refusals_total", () => {
+  it("is held against every error that there is", () => {
+    const errors = Object.entries<unknown>(E).flatMap(([name, value]) =>
+      typeof value === "function" && value.prototype instanceof Error ? [name] : []
+    )
+    // Who has gone is told nothing, and the others bring the words of somebody else.
+    const foreign = ["GatewayGone", "NotAdmitted", "Rejected", "WorkerStatus"]
+    assert.includeMembers([...foreign, ...ends.map(({ _tag }) => _tag)], errors)
+  })
+
   it("has a series for each word with which the sidecar turns a call away, from the first scrape", () => {
     const refusals = ends.filter((end) => outcomeOf(end) === "refused" || end._tag === "Draining")
     assert.isAbove(refusals.length, 8)

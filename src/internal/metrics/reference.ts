@@ -101,7 +101,7 @@ export const references: Readonly<Record<string, Reference>> = {
     section: "streams",
     unit: "calls",
     meaning:
-      "calls of any method that the sidecar turned away, by the `cy-reason` that it gave ([gateways.md](gateways.md)): `worker_disconnected` `worker_reloading` `worker_unhealthy` `hold_full` `hold_timeout` `queue_full` `queue_timeout` `too_many_streams` `too_many_calls` `circuit_open` `draining` `metadata_too_large` `message_too_large` …; a hook's own words, then `other`",
+      "calls of any method that the sidecar turned away, by the `cy-reason` that it gave ([gateways.md](gateways.md)): `worker_disconnected` `worker_reloading` `worker_unhealthy` `hold_full` `hold_timeout` `queue_full` `queue_timeout` `too_many_streams` `too_many_calls` `tenant_limit` `circuit_open` `draining` `metadata_too_large` `message_too_large` …; a hook's own words, then `other`",
     todo:
       "`worker_…` `hold_…` `circuit_open`: the worker, see `GET /readyz`; `queue_…` `too_many_…`: more workers or a higher limit; `…_too_large`: the gateway"
   },

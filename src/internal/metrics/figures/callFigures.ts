@@ -8,6 +8,7 @@ export const refusalReasons = [
   "draining",
   "too_many_streams",
   "too_many_calls",
+  "tenant_limit",
   "request_timeout",
   "metadata_too_large",
   "worker_disconnected",
