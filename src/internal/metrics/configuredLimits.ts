@@ -2,7 +2,7 @@ import type { Settings } from "../../services/SidecarConfig.ts"
 
 /** The bounds in the settings, by the names of their keys. One that means "no bound" is not among them. */
 export const configuredLimits = (
-  { health, metering, observability, reload, server }: Settings
+  { health, metering, observability, reload, server, tenants }: Settings
 ): Readonly<Record<string, number>> => {
   const orNone = (limits: Readonly<Record<string, number>>) =>
     Object.fromEntries(Object.entries(limits).filter(([, value]) => value > 0))
@@ -28,7 +28,9 @@ export const configuredLimits = (
     max_concurrent_streams,
     ...orNone({
       max_worker_streams: server.max_worker_streams,
-      max_worker_cancels_per_sec: server.max_worker_cancels_per_sec
+      max_worker_cancels_per_sec: server.max_worker_cancels_per_sec,
+      max_tenant_streams: tenants.max_tenant_streams,
+      max_tenant_tokens_per_min: tenants.max_tenant_tokens_per_min
     }),
     max_queued_streams,
     max_own_calls,
