@@ -1,4 +1,4 @@
-import { Data, type Effect, type Pull } from "effect"
+import { type Cause, Data, type Effect, type Pull } from "effect"
 
 /**
  * The words both sides of the wire share. Nothing here knows HTTP/2, grpc-js or Node.
@@ -85,6 +85,14 @@ export interface WorkerCall {
    * after every frame that came before it, and fails when the call broke. One puller at a time.
    */
   readonly replies: Pull.Pull<readonly [FrameBatch], CallBroken, Status>
+  /**
+   * Hands each batch of {@link replies} to `step` in the turn in which it comes; completes when `step` has answered `false`
+   * and takes no more for now. For whoever has nothing to wait for between two batches: no fiber is woken for one, which
+   * would cost more than the token.
+   */
+  takeWhile(step: (batch: FrameBatch) => boolean): Effect.Effect<void, CallBroken | Cause.Done<Status>>
+  /** Calls back with the initial metadata, at once when it is there; not for an answer without. One listener. */
+  whenHeaders(callback: (metadata: Metadata) => void): void
   /** {@link replies} has nothing left but its end. */
   readonly isOver: boolean
   /** Completes when {@link isOver}. */

@@ -19,7 +19,9 @@ const call: WorkerCall = {
   replies: Effect.never,
   isOver: false,
   over: Effect.never,
-  ready: () => false
+  ready: () => false,
+  takeWhile: () => Effect.never,
+  whenHeaders: () => {}
 }
 
 /** A channel that remembers the calls that were opened on it, behind the layer under test. */

@@ -109,6 +109,10 @@ class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> impleme
     return this.#call.headers
   }
 
+  whenHeaders(callback: (metadata: Metadata) => void): void {
+    this.#call.whenHeaders(callback)
+  }
+
   get isOver(): boolean {
     return this.isDrained
   }

@@ -1,22 +1,24 @@
-import { Effect, Stream } from "effect"
+import { Effect, type Scope, Stream } from "effect"
+import type { StreamError } from "../../services/StreamError.ts"
 import type { FrameBatch } from "../../services/Wire.ts"
+import type { OpeningBreaker } from "./openingBreaker.ts"
+import { replies } from "./replies.ts"
 import type { StreamUnderWay } from "./streamUnderWay.ts"
 
 /**
  * Runs a stream's replies into its gateway's call. While the gateway takes no more nothing is pulled; when the worker has said
  * all, what waits is waited for, since a gateway that has stopped to read may still turn out not to take it.
  */
-export const deliver = <E, R>(
+export const deliver = (
   stream: StreamUnderWay,
-  replies: Stream.Stream<FrameBatch, E, R>
-): Effect.Effect<void, E, R> => {
+  breaker: OpeningBreaker | undefined
+): Effect.Effect<void, StreamError, Scope.Scope> => {
   const { call, limits } = stream
   return Effect.andThen(
-    Stream.runForEachArray(replies, (batches) => {
-      let room = true
-      for (const batch of batches) room = hand(stream, batch)
-      return room ? Effect.void : untilRead(stream)
-    }),
+    Stream.runForEachArray(
+      replies(stream, breaker, (batch) => hand(stream, batch)),
+      () => untilRead(stream)
+    ),
     Effect.suspend(() => {
       if (limits.reader.dueAt === undefined) return Effect.void
       stream.givePlaceBack()

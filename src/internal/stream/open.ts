@@ -29,9 +29,9 @@ export const open = (stream: StreamUnderWay, link: WorkerLink): Effect.Effect<At
   })
 
 /** The worker's headers go to the gateway as they come, unless it has some already. */
-export const passHeaders = (stream: StreamUnderWay, { worker }: Attempt): Effect.Effect<void> =>
-  Effect.map(worker.headers, (headers) => {
-    if (headers === undefined || stream.answered || stream.noticed) return
+export const passHeaders = (stream: StreamUnderWay, { worker }: Attempt): void =>
+  worker.whenHeaders((headers) => {
+    if (stream.answered || stream.noticed || stream.attempt?.worker !== worker) return
     stream.answered = true
     stream.call.sendHeaders(headers, first(headers, "grpc-encoding"))
   })

@@ -14,7 +14,6 @@ import { atDeadline, missedFrom } from "./deadline.ts"
 import { deliver } from "./deliver.ts"
 import { endOf } from "./endOf.ts"
 import type { OpeningBreaker } from "./openingBreaker.ts"
-import { replies } from "./replies.ts"
 import { identityOf, peekRequest } from "./requestIdentity.ts"
 import { takeRequests } from "./requests.ts"
 import type { StreamEnd, StreamEnv } from "./streamEnv.ts"
@@ -94,7 +93,7 @@ export const predict = (options: PredictOptions) => {
           takeRequests(stream, first),
           stream.limits.deadlineAt <= watchdog.now()
             ? Effect.fail(new E.DeadlineExceeded({ delivered: 0 }))
-            : deliver(stream, replies(stream, guarded ? breaker : undefined))
+            : deliver(stream, guarded ? breaker : undefined)
         ),
         (exit) => {
           const end = ended(stream, exit)

@@ -3,7 +3,7 @@ import * as Status from "../../services/Status.ts"
 import * as E from "../../services/StreamError.ts"
 import type { CallBroken, CallEnd, FrameBatch, Status as GrpcStatus } from "../../services/Wire.ts"
 import { endOfReplies } from "../wire/pulledCall.ts"
-import { singly } from "../wire/singleFrames.ts"
+import { singly, singlyWhile } from "../wire/singleFrames.ts"
 import { isMissedDeadline, missedFrom } from "./deadline.ts"
 import { isDismissal } from "./dismissal.ts"
 import { open, passHeaders } from "./open.ts"
@@ -14,21 +14,27 @@ import type { Opening } from "./streamEnv.ts"
 import type { Attempt, StreamUnderWay } from "./streamUnderWay.ts"
 
 type Batch = readonly [FrameBatch]
-type Replies = Pull.Pull<Batch, E.StreamError, void, Scope.Scope>
+/** The gateway takes no more for now: whoever pulls again has waited until it does. */
+export type Full = "full"
+type Replies = Pull.Pull<readonly [Full], E.StreamError, void, Scope.Scope>
 type RawReplies = Pull.Pull<Batch, CallBroken, GrpcStatus>
 
+const full: Effect.Effect<readonly [Full]> = Effect.succeed(["full"])
+
 /**
- * The replies to one stream. The pull *is* the program: the first one seeks a worker and a place, and opens; then batches come
- * as they are pulled, looked at, counted and handed over in one step; a worker that is lost before the first token is the next
- * attempt. The Stream ends when the worker's last word was OK ({@link StreamUnderWay.status}), and fails with what else ends
- * a stream.
+ * The replies to one stream. The pull *is* the program: the first one seeks a worker and a place, and opens; then each batch is
+ * looked at, counted and handed to `hand` in one step, in the turn in which it comes, for as long as the gateway takes them; a
+ * worker that is lost before the first token is the next attempt. The Stream has an element for each time that the gateway
+ * takes no more: not pulling is backpressure, down to the worker's window, and a steady flow wakes no fiber. It ends when the
+ * worker's last word was OK ({@link StreamUnderWay.status}), and fails with what else ends a stream.
  *
  * `breaker`: the circuit breaker that watches over the first opening, if it does.
  */
 export const replies = (
   stream: StreamUnderWay,
-  breaker: OpeningBreaker | undefined
-): Stream.Stream<FrameBatch, E.StreamError, Scope.Scope> => {
+  breaker: OpeningBreaker | undefined,
+  hand: (batch: FrameBatch) => boolean
+): Stream.Stream<Full, E.StreamError, Scope.Scope> => {
   let next: Replies = breaker === undefined
     ? Effect.suspend(() => attempt())
     : Effect.flatMap(guarded(breaker, stream), ([made, exit]) => begin(made, exit))
@@ -37,17 +43,20 @@ export const replies = (
     Effect.flatMap(
       seek(stream),
       (link) =>
-        Effect.flatMap(open(stream, link), (made) =>
-          Effect.andThen(passHeaders(stream, made), Effect.suspend(() => begin(made))))
+        Effect.flatMap(open(stream, link), (made) => {
+          passHeaders(stream, made)
+          return begin(made)
+        })
     )
 
   /** Goes on with what an attempt brings; `first`: what it has brought already. */
   const begin = (made: Attempt, first?: Exit.Exit<Batch, CallBroken | Cause.Done<GrpcStatus>>): Replies => {
+    const step = (batch: FrameBatch): boolean => {
+      const out = take(stream, made, batch)
+      return out === undefined || hand(out)
+    }
     const onward = {
-      onSuccess: ([batch]: Batch): Replies => {
-        const out = take(stream, made, batch)
-        return out === undefined ? next : Effect.succeed([out])
-      },
+      onSuccess: (): Replies => full,
       onFailure: (over: CallBroken | Cause.Done<GrpcStatus>): Replies => {
         const end = endOfReplies(over)
         return Effect.flatMap(
@@ -56,12 +65,21 @@ export const replies = (
         )
       }
     }
-    next = Effect.matchEffect(pulled(stream, made), onward)
-    return first === undefined ? next : Effect.matchEffect(first, onward)
+    next = Effect.matchEffect(handed(stream, made, step), onward)
+    return first === undefined
+      ? next
+      : Effect.matchEffect(first, { ...onward, onSuccess: ([batch]) => step(batch) ? next : full })
   }
 
   return Stream.fromPull(Effect.succeed(Effect.suspend(() => next)))
 }
+
+const handed = (
+  stream: StreamUnderWay,
+  { worker }: Attempt,
+  step: (batch: FrameBatch) => boolean
+): Effect.Effect<void, CallBroken | Cause.Done<GrpcStatus>> =>
+  stream.call.takesSingleFrames === true ? singlyWhile(worker.replies, stream, step) : worker.takeWhile(step)
 
 const pulled = (stream: StreamUnderWay, { worker }: Attempt): RawReplies =>
   stream.call.takesSingleFrames === true ? singly(worker.replies, stream) : worker.replies
@@ -118,7 +136,7 @@ const guarded = (breaker: OpeningBreaker, stream: StreamUnderWay) =>
     let first: Effect.Effect<First, E.StreamError> = Effect.never
     const opening = seek(stream).pipe(
       Effect.flatMap((link) => open(stream, link)),
-      Effect.tap((made) => passHeaders(stream, made)),
+      Effect.tap((made) => Effect.sync(() => passHeaders(stream, made))),
       Effect.flatMap((made) => Effect.map(Effect.exit(pulled(stream, made)), (exit): First => [made, exit])),
       Effect.match({
         onSuccess: (reached): Opening => {

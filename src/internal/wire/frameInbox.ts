@@ -3,6 +3,27 @@ import type { FrameBatch } from "../../services/Wire.ts"
 
 type Next<E> = Effect.Effect<readonly [FrameBatch], E>
 
+/** Who takes batches as they come. */
+interface Taker<E> {
+  readonly step: (batch: FrameBatch) => boolean
+  readonly resume: (over: Effect.Effect<void, E>) => void
+  /** It takes no more. */
+  readonly full: () => void
+}
+
+/** Hands a batch over. A fault in the taker's step is the fault of its fiber, and not of the wire. */
+const taken = <E>(taker: Taker<E>, batch: FrameBatch): boolean => {
+  let over: Effect.Effect<void, E> = Effect.void
+  try {
+    if (taker.step(batch)) return true
+  } catch (defect) {
+    over = Effect.die(defect)
+  }
+  taker.full()
+  taker.resume(over)
+  return false
+}
+
 /**
  * The edge between a wire that calls back and a fiber that pulls: whoever waits in {@link pull} goes on in the turn in which
  * a batch comes. What nobody waits for is kept, and the wire is told to read no further.
@@ -11,6 +32,7 @@ export abstract class FrameInbox<E> {
   #kept: Array<FrameBatch> | undefined
   #end: Effect.Effect<never, E> | undefined
   #waiter: ((next: Next<E>) => void) | undefined
+  #taker: Taker<E> | undefined
   /** The wire was told to read no further, or has not begun. */
   #paused = true
 
@@ -19,6 +41,12 @@ export abstract class FrameInbox<E> {
 
   /** A batch has come. `false`: read no further until {@link readOn}. */
   protected arrive(batch: FrameBatch): boolean {
+    const taker = this.#taker
+    if (taker !== undefined) {
+      if (taken(taker, batch)) return true
+      // It may have come back for more by now.
+      return !this.#paused
+    }
     const waiter = this.#waiter
     if (waiter === undefined) {
       if (this.#kept === undefined) this.#kept = [batch]
@@ -27,13 +55,17 @@ export abstract class FrameInbox<E> {
       this.#waiter = undefined
       waiter(Effect.succeed([batch]))
     }
-    this.#paused = this.#waiter === undefined
+    // Who has gone on may wait for more already, in the one way or the other.
+    this.#paused = this.#waiter === undefined && this.#taker === undefined
     return !this.#paused
   }
 
   /** Nothing more will come: the end is pulled behind what is kept. */
   protected close(end: Effect.Effect<never, E>): void {
     this.#end ??= end
+    const taker = this.#taker
+    this.#taker = undefined
+    taker?.resume(this.#end)
     const waiter = this.#waiter
     this.#waiter = undefined
     waiter?.(this.#end)
@@ -72,6 +104,29 @@ export abstract class FrameInbox<E> {
     if (this.#end !== undefined) return resume(this.#end)
     this.#waiter = resume
     this.want()
+  }
+
+  /** See `WorkerCall.takeWhile`. */
+  takeWhile(step: (batch: FrameBatch) => boolean): Effect.Effect<void, E> {
+    return Effect.callback((resume) => {
+      const taker: Taker<E> = {
+        step,
+        resume,
+        full: () => {
+          this.#taker = undefined
+          this.#paused = true
+        }
+      }
+      for (let kept = this.#kept?.shift(); kept !== undefined; kept = this.#kept?.shift()) {
+        if (!taken(taker, kept)) return
+      }
+      if (this.#end !== undefined) return resume(this.#end)
+      this.#taker = taker
+      this.want()
+      return Effect.sync(() => {
+        if (this.#taker === taker) taker.full()
+      })
+    })
   }
 
   /** The next batch, or the end. */

@@ -37,6 +37,7 @@ class PulledCall extends FrameInbox<CallBroken | Cause.Done<Status>> implements 
   #raw: RawCall | undefined
   #metadata: Metadata | undefined
   #headers: ((metadata: Effect.Effect<Metadata | undefined>) => void) | undefined
+  #onHeaders: ((metadata: Metadata) => void) | undefined
   #whenDrained: (() => void) | undefined
   #whenOver: (() => void) | undefined
   #full = false
@@ -70,6 +71,11 @@ class PulledCall extends FrameInbox<CallBroken | Cause.Done<Status>> implements 
     })
   }
 
+  whenHeaders(callback: (metadata: Metadata) => void): void {
+    if (this.#metadata === undefined) this.#onHeaders = callback
+    else callback(this.#metadata)
+  }
+
   get writable(): Effect.Effect<void> {
     return Effect.callback((resume) => {
       if (!this.#full || this.isDrained) return resume(Effect.void)
@@ -97,6 +103,7 @@ class PulledCall extends FrameInbox<CallBroken | Cause.Done<Status>> implements 
 
   onHeaders(metadata: Metadata): void {
     this.#metadata = metadata
+    this.#onHeaders?.(metadata)
     this.#tellHeaders()
   }
 

@@ -7,6 +7,19 @@ export interface Rest {
   rest: FrameBatch | undefined
 }
 
+/** {@link singly}, handed to `step` until it answers `false`. */
+export const singlyWhile = <E>(
+  replies: Effect.Effect<readonly [FrameBatch], E>,
+  kept: Rest,
+  step: (frame: FrameBatch) => boolean
+): Effect.Effect<void, E> => {
+  const next: Effect.Effect<void, E> = Effect.flatMap(
+    singly(replies, kept),
+    ([frame]) => step(frame) ? next : Effect.void
+  )
+  return next
+}
+
 /**
  * Replies one by one, for a caller that takes them so: what arrived together and was not asked for waits in `kept`, uncounted.
  * The worker's window bounds it, since the worker is not read on meanwhile.
