@@ -1,4 +1,4 @@
-import { Effect, Layer } from "effect"
+import { Data, Effect, Layer } from "effect"
 import { maskSecrets } from "../internal/config/show.ts"
 import { billingAuth } from "../internal/outbound/billingAuth.ts"
 import { type Broker, type BrokerMessage, type BrokerSession, BrokerTrouble } from "../internal/outbound/broker.ts"
@@ -90,13 +90,19 @@ export const makeSink = (broker: Broker, format: Settings["metering"]["billing_f
   }
 }
 
+/** Why the client could not be loaded. */
+class NotLoaded extends Data.TaggedError("NotLoaded")<{ readonly cause: unknown }> {}
+
 const isMissingModule = (cause: unknown): boolean =>
   cause instanceof Error && "code" in cause && cause.code === "ERR_MODULE_NOT_FOUND"
 
 /** The client is loaded here, when somebody bills by it: it is an optional peer of whoever embeds the sidecar. */
 const loadClient = (address: string) =>
-  Effect.tryPromise({ try: () => import("../internal/outbound/natsBroker.ts"), catch: (cause) => cause }).pipe(
-    Effect.catch((cause) =>
+  Effect.tryPromise({
+    try: () => import("../internal/outbound/natsBroker.ts"),
+    catch: (cause) => new NotLoaded({ cause })
+  }).pipe(
+    Effect.catch(({ cause }) =>
       isMissingModule(cause)
         ? Effect.fail(
           new BillingError({

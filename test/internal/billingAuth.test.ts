@@ -20,7 +20,11 @@ const open = (metering: MeteringOptions) =>
     Effect.provide(configLayer(metering))
   )
 
-const mistakeOf = (metering: MeteringOptions) => Effect.map(Effect.flip(open(metering)), ({ message }) => message)
+const mistakeOf = (metering: MeteringOptions) =>
+  Effect.match(open(metering), {
+    onFailure: ({ message }) => message,
+    onSuccess: () => assert.fail("it is no mistake")
+  })
 
 /** What is logged meanwhile. */
 const logged = <A, E, R>(effect: Effect.Effect<A, E, R>) =>

@@ -144,6 +144,7 @@ describe("A tenant's limits", () => {
 
 /** A stream that notes when it is let in. */
 const waiting = (order: Array<string>, tenant: string, priority = 0): Queued => ({
+  seat: undefined,
   tenant,
   priority,
   admitted: () => void order.push(`${tenant}${priority}`)

@@ -257,8 +257,12 @@ describe("BillingReporter", () => {
       assert.strictEqual(billing.tokens(), 3)
       assert.strictEqual(condition()._tag, "ok")
     }).pipe(
-      Effect.provide(stack(billing)),
-      Effect.provide(Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))]))
+      Effect.provide(
+        Layer.provideMerge(
+          stack(billing),
+          Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))])
+        )
+      )
     )
   })
 
@@ -304,7 +308,7 @@ describe("BillingReporter", () => {
       yield* Effect.gen(function*() {
         yield* closeOne(3)
         yield* TestClock.adjust("1 minute")
-      }).pipe(Effect.provide(stack(billing)), Effect.provide(Logger.layer([logger])))
+      }).pipe(Effect.provide(Layer.provideMerge(stack(billing), Logger.layer([logger]))))
       assert.deepStrictEqual(lines, [
         "billing: no report can be delivered (HTTP 503); records wait in the journal",
         "billing: the service does not take our reports (no stream); create one; records wait in the journal",

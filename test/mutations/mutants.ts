@@ -116,8 +116,8 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "gives a place at the worker back twice",
     edits: [{
       file: path("streamUnderWay"),
-      find: "    this.#place = false\n    this.env.places.giveBack()",
-      replace: "    this.#place = false\n    this.env.places.giveBack()\n    this.env.places.giveBack()"
+      find: "    this.#place = false\n    this.env.places.giveBack(this)",
+      replace: "    this.#place = false\n    this.env.places.giveBack(this)\n    this.env.places.giveBack(this)"
     }],
     found: ["no more streams are at the worker than max_worker_streams"]
   },
@@ -125,7 +125,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "keeps a place at the worker for ever",
     edits: [{
       file: path("streamUnderWay"),
-      find: "    this.#place = false\n    this.env.places.giveBack()",
+      find: "    this.#place = false\n    this.env.places.giveBack(this)",
       replace: "    this.#place = false"
     }],
     found: ["after the healing new streams are answered"]

@@ -51,11 +51,11 @@ export const make = (options: OwnCallsOptions): OwnCalls => {
             Deferred.doneUnsafe(evicted, Effect.fail(statusOf(new E.TooManyCalls({ kind: "own", limit }))))
           }
         }
-        bound.enter(entrant)
+        const seat = bound.enter(entrant)
         return Effect.ensuring(
           Effect.raceFirst(effect, Deferred.await(evicted)),
           Effect.sync(() =>
-            bound.leave(entrant)
+            bound.leave(seat)
           )
         )
       }),

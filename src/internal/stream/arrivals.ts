@@ -4,6 +4,8 @@ import type { Settings } from "../../services/SidecarConfig.ts"
 import * as E from "../../services/StreamError.ts"
 import type { Admit } from "../../services/StreamHooks.ts"
 import type { FrameBatch, ServerCall } from "../../services/Wire.ts"
+import type { Seat } from "../line.ts"
+import { Roster } from "../roster.ts"
 import { deadlineOf } from "./deadline.ts"
 import { type Entrant, FairBound } from "./fairBound.ts"
 import type { Watchdog, Watched } from "./watchdog.ts"
@@ -23,7 +25,7 @@ export interface ArrivalsOptions {
  */
 export class Arrivals {
   readonly options: ArrivalsOptions
-  readonly #silent = new Set<Silent>()
+  readonly #silent = new Roster<Silent>()
   readonly #bound: FairBound
 
   constructor(options: ArrivalsOptions) {
@@ -52,29 +54,32 @@ export class Arrivals {
   #whileSilent<A, E>(call: ServerCall, effect: Effect.Effect<A, E>): Effect.Effect<A, E> {
     return Effect.withFiber((fiber) => {
       const silent = new Silent(call, fiber, this)
-      this.#silent.add(silent)
+      silent.place = this.#silent.add(silent)
       this.options.watchdog.add(silent)
-      this.#bound.enter(silent)
+      silent.seat = this.#bound.enter(silent)
       return Effect.ensuring(effect, Effect.sync(() => this.remove(silent)))
     })
   }
 
   /** Ends all of them. */
   refuseAll(error: () => E.StreamError): void {
-    for (const silent of this.#silent) silent.refuse(error())
+    for (const silent of this.#silent.all()) silent.refuse(error())
   }
 
   /** It waits no more. */
   remove(silent: Silent): void {
-    if (!this.#silent.delete(silent)) return
+    if (!this.#silent.remove(silent.place, silent)) return
     this.options.watchdog.remove(silent)
-    this.#bound.leave(silent)
+    if (silent.seat !== undefined) this.#bound.leave(silent.seat)
   }
 }
 
 /** A call that waits for its first message. */
 class Silent implements Watched, Entrant {
   watchPlace = -1
+  /** Among the silent ones; theirs to write, as is its seat. */
+  place = -1
+  seat: Seat<Entrant> | undefined = undefined
   readonly #call: ServerCall
   readonly #fiber: Fiber.Fiber<unknown, unknown>
   readonly #arrivals: Arrivals

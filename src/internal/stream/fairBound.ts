@@ -1,3 +1,5 @@
+import { Line, type Seat } from "../line.ts"
+
 /** Something that takes part in a {@link FairBound}. */
 export interface Entrant {
   /** Who takes the place: the address of a connection. */
@@ -13,10 +15,10 @@ export interface Entrant {
 export class FairBound {
   readonly #limit: () => number
   readonly #onSize: (size: number) => void
-  readonly #byPeer = new Map<string, Set<Entrant>>()
+  readonly #byPeer = new Map<string, Line<Entrant>>()
   #size = 0
 
-  /** `onSize`: told whenever their number changes. */
+  /** `limit` is read at each entry. `onSize`: told whenever their number changes. */
   constructor(limit: () => number, onSize: (size: number) => void) {
     this.#limit = limit
     this.#onSize = onSize
@@ -26,35 +28,34 @@ export class FairBound {
     return this.#size
   }
 
-  /** Takes one in. `true`: another had to go for it. */
-  enter(entrant: Entrant): boolean {
-    const full = this.#size >= this.#limit()
-    const oldest = full ? this.#oldestOfBusiest() : undefined
+  /** Takes one in; its seat is for {@link leave}. */
+  enter(entrant: Entrant): Seat<Entrant> {
+    const oldest = this.#size >= this.#limit() ? this.#oldestOfBusiest() : undefined
     if (oldest !== undefined) {
       this.leave(oldest)
-      oldest.evict()
+      oldest.member.evict()
     }
-    const mine = this.#byPeer.get(entrant.peer)
-    if (mine === undefined) this.#byPeer.set(entrant.peer, new Set([entrant]))
-    else mine.add(entrant)
+    let mine = this.#byPeer.get(entrant.peer)
+    if (mine === undefined) this.#byPeer.set(entrant.peer, mine = new Line())
+    const seat = mine.add(entrant)
     this.#onSize(++this.#size)
-    return full
+    return seat
   }
 
-  /** `false`: it was not in. */
-  leave(entrant: Entrant): boolean {
-    const mine = this.#byPeer.get(entrant.peer)
-    if (mine?.delete(entrant) !== true) return false
-    if (mine.size === 0) this.#byPeer.delete(entrant.peer)
+  /** `false`: it had left already. */
+  leave(seat: Seat<Entrant>): boolean {
+    const mine = seat.line
+    if (mine?.remove(seat) !== true) return false
+    if (mine.size === 0) this.#byPeer.delete(seat.member.peer)
     this.#onSize(--this.#size)
     return true
   }
 
-  #oldestOfBusiest(): Entrant | undefined {
-    let most: Set<Entrant> | undefined
-    for (const entrants of this.#byPeer.values()) {
-      if (most === undefined || entrants.size > most.size) most = entrants
+  #oldestOfBusiest(): Seat<Entrant> | undefined {
+    let most: Line<Entrant> | undefined
+    for (const line of this.#byPeer.values()) {
+      if (most === undefined || line.size > most.size) most = line
     }
-    return most?.values().next().value
+    return most?.first
   }
 }

@@ -1,4 +1,5 @@
 import type { Settings } from "../../services/SidecarConfig.ts"
+import { Line, type Seat } from "../line.ts"
 
 /** Who has a place, or wants one. */
 export interface Owner {
@@ -8,6 +9,8 @@ export interface Owner {
 
 /** A stream that waits for a place at the worker. */
 export interface Queued extends Owner {
+  /** While it waits; the queue's to write. */
+  seat: Seat<Queued> | undefined
   /** Lower numbers first, as the worker's own scheduler orders them. */
   readonly priority: number
   /** A place is taken in its name. */
@@ -20,7 +23,7 @@ type PlaceLimits = Pick<Settings["server"], "max_worker_streams" | "max_queued_s
 /** Those of one tenant, or of all where nobody asks whose a stream is. */
 class Share {
   /** By priority, each in the order of arrival. */
-  readonly queues = new Map<number, Set<Queued>>()
+  readonly queues = new Map<number, Line<Queued>>()
   /** Places that they have. */
   taken = 0
   waiting = 0
@@ -34,8 +37,7 @@ class Share {
       if (best === undefined || priority < best) best = priority
     }
     const queue = best === undefined ? undefined : this.queues.get(best)
-    for (const stream of queue ?? []) return stream
-    return undefined
+    return queue?.first?.member
   }
 }
 
@@ -88,9 +90,9 @@ export class PlaceQueue {
   enter(stream: Queued): boolean {
     if (this.#size >= this.#limits.max_queued_streams) return false
     const share = this.#shareOf(stream)
-    const queue = share.queues.get(stream.priority)
-    if (queue === undefined) share.queues.set(stream.priority, new Set([stream]))
-    else queue.add(stream)
+    let queue = share.queues.get(stream.priority)
+    if (queue === undefined) share.queues.set(stream.priority, queue = new Line())
+    stream.seat = queue.add(stream)
     share.waiting++
     this.#size++
     this.#onSize(this.#size)
@@ -100,8 +102,10 @@ export class PlaceQueue {
   /** Waits no more, without a place. */
   leave(stream: Queued): void {
     const share = this.#shareOf(stream)
-    const queue = share.queues.get(stream.priority)
-    if (queue?.delete(stream) !== true) return
+    const { seat } = stream
+    const queue = seat?.line
+    stream.seat = undefined
+    if (seat === undefined || queue?.remove(seat) !== true) return
     if (queue.size === 0) share.queues.delete(stream.priority)
     share.waiting--
     this.#size--

@@ -2,6 +2,7 @@ import { Effect } from "effect"
 import * as E from "../../services/StreamError.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { holdPatience } from "./holdPatience.ts"
+import type { Queued } from "./placeQueue.ts"
 import type { StreamUnderWay } from "./streamUnderWay.ts"
 import { workerUnavailable } from "./workerUnavailable.ts"
 
@@ -59,7 +60,8 @@ const queue = (stream: StreamUnderWay): Effect.Effect<void, E.StreamError> =>
     const { env, limits } = stream
     limits.wait("queued", env.queueMillis)
     stream.span.event("queued")
-    const queued = {
+    const queued: Queued = {
+      seat: undefined,
       priority: stream.tally.identity?.priority ?? 0,
       tenant: stream.tenant,
       admitted: () => {
