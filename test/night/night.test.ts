@@ -100,6 +100,13 @@ it("in a bad night log, events, page, metrics and status tell the same story", a
   await sidecar.line("worker not connected")
   const refusals = await Promise.all(Array.from({ length: FLOOD }, ask))
   expect(new Set(refusals.map(({ code }) => code))).toEqual(new Set([14]))
+  // Lines are written some at a time.
+  await eventually("a line for each refusal", async () => {
+    const ended = sidecar.out.all.filter((line) =>
+      line.includes("stream ended") && line.includes("worker_disconnected")
+    )
+    return ended.length >= FLOOD ? true : undefined
+  })
   const outage = await look()
   const gone = last(outage, "worker")
   expect(gone).toMatchObject({ level: "warn", lasting: true })

@@ -139,7 +139,8 @@ export const predict = (options: PredictOptions) => {
   ): Effect.Effect<void> =>
     Effect.flatMap(identify(first, call), (identity) =>
       Effect.withFiber((fiber) => {
-        const known = identity ?? (tenants.areLimited && first !== undefined ? identityOf(first) : undefined)
+        // Known from the start: whoever is interrupted before its requests are taken has a record, too.
+        const known = identity ?? (first === undefined ? undefined : identityOf(first))
         const account = tenants.areLimited ? tenants.admit(known?.tenant ?? "") : undefined
         if (account !== undefined && "_tag" in account) {
           streams.turnBack()
