@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs"
+import * as path from "node:path"
 import { afterAll, assert, describe, it } from "vitest"
 import { soak } from "../support/run/soak.ts"
 import { mutants } from "./mutants.ts"
@@ -9,6 +11,8 @@ const RUNS = 2000
 const HEALTHY_RUNS = soak(1000, 100)
 /** Where it begins: a fault that is found from several places is not found by luck. */
 const SEEDS = soak([1, 100_000], [1])
+/** All of them in the long form; every fourth in the suite that one runs before each commit. */
+const PLANTED = soak(mutants, mutants.filter((_, at) => at % 4 === 0))
 /** Only for a machine that is very busy: each of these ends at the first failure. */
 const PATIENCE = 600_000
 
@@ -32,7 +36,15 @@ describe("The explorer", () => {
     assert.isTrue(mutant?.found.some((rule) => output.includes(rule)), output)
   }, PATIENCE)
 
-  for (const mutant of mutants) {
+  it("has faults that can all be planted", () => {
+    for (const { edits, name } of mutants) {
+      for (const { file, find } of edits) {
+        assert.lengthOf(readFileSync(path.join(import.meta.dirname, "../..", file), "utf8").split(find), 2, name)
+      }
+    }
+  })
+
+  for (const mutant of PLANTED) {
     it(`finds a proxy that ${mutant.name}`, async () => {
       for (const from of SEEDS) {
         const { broken, runs, seed } = await workshop.explore(RUNS, from, mutant)
