@@ -5,6 +5,7 @@ import { renderJson, renderProblems, renderText } from "../internal/config/repor
 import * as TomlConfig from "../layers/TomlConfig.ts"
 import type { ConfigError } from "../services/SidecarConfig.ts"
 import { ExitCode, quietly } from "./exit.ts"
+import { jsonFlag } from "./flags.ts"
 import { connect, peerFlags } from "./peer.ts"
 import { compareWithRunning } from "./settings.ts"
 
@@ -41,7 +42,7 @@ export const check = Command.make(
       Argument.withDescription("The file to check, instead of SIDECAR_CONFIG or ./sidecar.toml"),
       Argument.optional
     ),
-    json: Flag.Boolean("json").pipe(Flag.withDescription("Print JSON for programs"), Flag.withDefault(false)),
+    json: jsonFlag,
     running: Flag.Boolean("running").pipe(
       Flag.withDescription(
         "Show only what differs from the settings of the sidecar that runs, and what it would take to change it; exit code 1 when something does"

@@ -1,6 +1,7 @@
 import { Effect, Schedule } from "effect"
-import { Command, Flag } from "effect/cli"
+import { Command } from "effect/cli"
 import { type CliExit, ExitCode, quietly } from "./exit.ts"
+import { jsonFlag, watchFlag } from "./flags.ts"
 import { notASidecar, order, type Payload } from "./order.ts"
 import { connect, type Peer, peerFlags, reachable } from "./peer.ts"
 import { CLEAR_SCREEN, duration, onStdout, print, printLine } from "./terminal.ts"
@@ -140,12 +141,8 @@ export const status = Command.make(
   "status",
   {
     ...peerFlags,
-    json: Flag.Boolean("json").pipe(Flag.withDescription("Print JSON for programs"), Flag.withDefault(false)),
-    watch: Flag.Boolean("watch").pipe(
-      Flag.withAlias("w"),
-      Flag.withDescription("Ask again each second, until Ctrl-C"),
-      Flag.withDefault(false)
-    )
+    json: jsonFlag,
+    watch: watchFlag
   },
   (given) =>
     Effect.gen(function*() {

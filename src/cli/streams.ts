@@ -1,8 +1,9 @@
 import { Effect, Option, Schedule, Schema } from "effect"
-import { Argument, Command, Flag } from "effect/cli"
+import { Argument, Command } from "effect/cli"
 import { textTable } from "../internal/textTable.ts"
 import { StreamRow } from "../services/StreamRow.ts"
 import { CliExit, ExitCode } from "./exit.ts"
+import { jsonFlag, watchFlag } from "./flags.ts"
 import { order } from "./order.ts"
 import { connect, type Peer, peerFlags } from "./peer.ts"
 import { cell, CLEAR_SCREEN, duration, onStdout, print, printLine } from "./terminal.ts"
@@ -59,12 +60,8 @@ export const streams = Command.make(
   "streams",
   {
     ...peerFlags,
-    json: Flag.Boolean("json").pipe(Flag.withDescription("Print JSON for programs"), Flag.withDefault(false)),
-    watch: Flag.Boolean("watch").pipe(
-      Flag.withAlias("w"),
-      Flag.withDescription("Ask again each second, until Ctrl-C"),
-      Flag.withDefault(false)
-    )
+    json: jsonFlag,
+    watch: watchFlag
   },
   (given) =>
     Effect.gen(function*() {

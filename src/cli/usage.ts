@@ -18,6 +18,7 @@ import {
 import * as TomlConfig from "../layers/TomlConfig.ts"
 import type { ConfigError } from "../services/SidecarConfig.ts"
 import { CliExit, ExitCode } from "./exit.ts"
+import { jsonFlag } from "./flags.ts"
 import { cell, duration, onStdout, printLine, remark } from "./terminal.ts"
 
 /** Why a record was set aside, with the first words of a service, is shown whole. Characters. */
@@ -30,7 +31,6 @@ const journalFlag = Flag.String("journal").pipe(
   Flag.withDescription("The journal to read (default: [metering] journal_path of the configuration)"),
   Flag.optional
 )
-const jsonFlag = Flag.Boolean("json").pipe(Flag.withDescription("Print JSON for programs"), Flag.withDefault(false))
 
 /** Does something with the journal's file beside the daemon that may be writing it, then lets it go. */
 const withJournal = <A>(

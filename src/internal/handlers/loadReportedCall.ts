@@ -1,6 +1,7 @@
 import type { CallHandler } from "../../services/GrpcServer.ts"
-import type { FrameBatch, Metadata, ServerCall, Status } from "../../services/Wire.ts"
+import type { Metadata, ServerCall, Status } from "../../services/Wire.ts"
 import { first } from "../wire/metadata.ts"
+import { ForwardedCall } from "./forwardedCall.ts"
 import type { LoadFormat, LoadReports } from "./loadReport.ts"
 
 /** Request metadata by which a caller asks for a report in the trailers of its call. */
@@ -24,59 +25,15 @@ export const withLoadReport =
   }
 
 /** A call whose status carries one trailer more. */
-class LoadReportedCall implements ServerCall {
-  readonly #call: ServerCall
+class LoadReportedCall extends ForwardedCall {
   readonly #trailer: () => Metadata
 
   constructor(call: ServerCall, trailer: () => Metadata) {
-    this.#call = call
+    super(call)
     this.#trailer = trailer
   }
 
-  end(status: Status, delivery?: "flush" | "now"): void {
-    this.#call.end({ ...status, metadata: { ...status.metadata, ...this.#trailer() } }, delivery)
-  }
-
-  get path(): string {
-    return this.#call.path
-  }
-  get metadata(): Metadata {
-    return this.#call.metadata
-  }
-  get timeoutMillis(): number | undefined {
-    return this.#call.timeoutMillis
-  }
-  get arrivedAt(): number {
-    return this.#call.arrivedAt
-  }
-  get encoding(): string | undefined {
-    return this.#call.encoding
-  }
-  get peer(): ServerCall["peer"] {
-    return this.#call.peer
-  }
-  get takesSingleFrames(): boolean | undefined {
-    return this.#call.takesSingleFrames
-  }
-  get pendingBytes(): number {
-    return this.#call.pendingBytes
-  }
-  get requests(): ServerCall["requests"] {
-    return this.#call.requests
-  }
-  ready(): boolean {
-    return this.#call.ready()
-  }
-  get isHalfClosed(): boolean {
-    return this.#call.isHalfClosed
-  }
-  get writable(): ServerCall["writable"] {
-    return this.#call.writable
-  }
-  sendHeaders(metadata: Metadata, encoding?: string): void {
-    this.#call.sendHeaders(metadata, encoding)
-  }
-  write(batch: FrameBatch): boolean {
-    return this.#call.write(batch)
+  override end(status: Status, delivery?: "flush" | "now"): void {
+    this.call.end({ ...status, metadata: { ...status.metadata, ...this.#trailer() } }, delivery)
   }
 }

@@ -1,7 +1,7 @@
 """A C-core peer without messages of its own: bytes as they are.
 
 serve PORT [CERT KEY]        /echo/Stream sends back each message
-call  PORT COUNT [CA]        COUNT streams at once, 20 messages each; prints how many came back whole, and what became of the others
+call  PORT COUNT [CA] [MANY] COUNT streams at once, MANY (20) messages each, CA "" for none; prints how many came back whole, and what became of the others
 """
 import sys
 import threading
@@ -30,15 +30,15 @@ def serve(port, cert=None, key=None):
     server.wait_for_termination()
 
 
-def call(port, count, ca=None):
-    if ca is None:
+def call(port, count, ca="", many=20):
+    if ca == "":
         channel = grpc.insecure_channel(f"localhost:{port}")
     else:
         channel = grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(open(ca, "rb").read()))
     whole, others = [], set()
 
     def one(number):
-        sent = [bytes([number % 256]) * (7 * i * i + 1) for i in range(20)]
+        sent = [bytes([number % 256]) * (7 * i * i + 1) for i in range(int(many))]
         metadata = (("x-number", str(number)), ("x-data-bin", bytes(range(256))))
         stream = channel.stream_stream("/echo/Stream", same, same)(iter(sent), metadata=metadata, timeout=30)
         try:

@@ -42,9 +42,6 @@ const haproxy = ({ folder, port, secure, server }: Route): ReadonlyArray<string>
   fs.writeFileSync(
     path.join(folder, "haproxy.cfg"),
     `
-global
-  # With two, half of the streams were lost now and then beside other tests; it is not known why.
-  nbthread 1
 defaults
   mode http
   timeout connect 5s
