@@ -4,6 +4,7 @@ import { extname } from "node:path"
 import { Worker } from "node:worker_threads"
 import { type JournalBackend, makeGroupCommit } from "../internal/usage/groupCommit.ts"
 import { makeRecordIds } from "../internal/usage/recordId.ts"
+import { spell } from "../internal/usage/spelling.ts"
 import type {
   Answer,
   Checkpoint,
@@ -217,7 +218,7 @@ export const layer: Layer.Layer<UsageJournal, JournalError, SidecarConfig | Usag
       sidecarId: thread.sidecarId,
       generation: thread.generation,
       paceMillis,
-      commit: (group) => ask({ op: "commit", group: { ...group, closed: JSON.stringify(group.closed) } }),
+      commit: (group) => ask({ op: "commit", group: { ...group, closed: spell(group.closed) } }),
       checkpoint: thread.checkpoint,
       nextBatch: (limit, except) => Effect.map(ask({ op: "nextBatch", limit, except }), ({ batch }) => batch),
       settle: (batchId, settlement) => Effect.asVoid(ask({ op: "settle", batchId, settlement })),

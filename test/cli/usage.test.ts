@@ -3,6 +3,7 @@ import * as path from "node:path"
 import { describe, expect, it, onTestFinished } from "vitest"
 import { makeJournalFile } from "../../src/internal/usage/journalFile.ts"
 import { makeRecordIds } from "../../src/internal/usage/recordId.ts"
+import { spell } from "../../src/internal/usage/spelling.ts"
 import type { Answer, Command } from "../../src/internal/usage/threadProtocol.ts"
 import { record } from "../suites/usageSupport.ts"
 import { run, temporaryFolder } from "./program.ts"
@@ -35,7 +36,7 @@ const makeWriter = (folder: string) => {
         at: Date.now(),
         opened: [],
         ended: [],
-        closed: JSON.stringify(closed),
+        closed: spell(closed),
         counts: undefined
       }
     })

@@ -13,7 +13,7 @@ const open = (slot: number) => ({ slot, recordId: `r-${slot}`, startedAt: 0, ide
 
 describe("what waits for a commit", () => {
   it("keeps nothing of streams that come and go while the journal cannot be written", () => {
-    const uncommitted = makeUncommitted({ session: "s", limit: 1000, recordId: () => "merged" })
+    const uncommitted = makeUncommitted({ session: "s", limit: 1000, recordId: () => "merged", rowAfterMillis: 0 })
     uncommitted.open(open(1))
     // Its fate is unknown: nothing leaves before it.
     uncommitted.group(0, false)

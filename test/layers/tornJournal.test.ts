@@ -5,6 +5,7 @@ import { DatabaseSync } from "node:sqlite"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { makeJournalFile } from "../../src/internal/usage/journalFile.ts"
 import { makeRecordIds } from "../../src/internal/usage/recordId.ts"
+import { spell } from "../../src/internal/usage/spelling.ts"
 import type { Command } from "../../src/internal/usage/threadProtocol.ts"
 import { record } from "../suites/usageSupport.ts"
 import { seeded } from "../support/seeded.ts"
@@ -46,7 +47,7 @@ beforeAll(() => {
         at: sequence,
         opened: [],
         ended: [],
-        closed: JSON.stringify([record(sequence, { id: `record-${String(sequence).padStart(6, "0")}` })]),
+        closed: spell([record(sequence, { id: `record-${String(sequence).padStart(6, "0")}` })]),
         counts: undefined
       }
     })
@@ -81,7 +82,7 @@ const recover = (damage: (path: string) => void) => {
       at: 1,
       opened: [],
       ended: [],
-      closed: JSON.stringify([record(1)]),
+      closed: spell([record(1)]),
       counts: undefined
     }
   })

@@ -95,7 +95,7 @@ export const makeGroupCommit = Effect.fnUntraced(function*(backend: JournalBacke
   const clock = yield* Clock.Clock
   const now = () => clock.currentTimeMillisUnsafe()
   const monotonic = monotonicMillis(clock)
-  const uncommitted = makeUncommitted(options)
+  const uncommitted = makeUncommitted({ ...options, rowAfterMillis: backend.paceMillis === 0 ? 0 : lazyMillis })
   const dirty = Latch.makeUnsafe(false)
   const urgent = Latch.makeUnsafe(false)
   const crowded = Latch.makeUnsafe(false)
@@ -227,10 +227,9 @@ export const makeGroupCommit = Effect.fnUntraced(function*(backend: JournalBacke
     urgent.closeUnsafe()
     crowded.closeUnsafe()
     const group = uncommitted.group(now(), failure !== undefined)
-    if (group === undefined) return
-    if (yield* commit(group)) {
+    if (group === undefined || (yield* commit(group))) {
       attempt = 0
-      if (uncommitted.urgent()) dirty.openUnsafe()
+      if (uncommitted.urgent() || uncommitted.hasYoung()) dirty.openUnsafe()
     } else {
       dirty.openUnsafe()
       yield* Effect.sleep(retryMillis(attempt++))

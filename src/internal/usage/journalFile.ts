@@ -1,12 +1,11 @@
 import type { DatabaseSync } from "node:sqlite"
-import type { JournalRecord } from "../../services/UsageJournal.ts"
 import { type Beginning, type Ledger, makeLedger } from "./ledger.ts"
 import { carryOver, restore, whereabouts } from "./lostFile.ts"
 import { createPrivate, keepPrivate } from "./privateFile.ts"
+import type { SpeltRecords } from "./spelling.ts"
 import { faultOf } from "./sqliteFault.ts"
 import { fileAt, lock, openToWrite, prepareFolder, setFileAside, Unusable } from "./sqliteFile.ts"
 import { makeSqliteStore } from "./sqliteStore.ts"
-import type { UsageGroup } from "./store.ts"
 import type {
   Answer,
   Checkpoint,
@@ -14,7 +13,6 @@ import type {
   Command,
   JournalFileOptions,
   Notice,
-  PostedGroup,
   Reply,
   Request
 } from "./threadProtocol.ts"
@@ -26,16 +24,11 @@ interface Held {
 
 interface Opened {
   readonly db: DatabaseSync
-  readonly ledger: Ledger
+  readonly ledger: Ledger<SpeltRecords>
   readonly begun: Beginning
   /** Of the file and of its write-ahead log. */
   readonly file: string | undefined
   readonly log: string | undefined
-}
-
-const received = (group: PostedGroup): UsageGroup => {
-  const closed: ReadonlyArray<JournalRecord> = JSON.parse(group.closed)
-  return { ...group, closed }
 }
 
 /**
@@ -139,7 +132,7 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
       case "begin":
         return { interrupted: file.begun.interrupted }
       case "commit":
-        ledger.commit(received(command.group))
+        ledger.commit(command.group)
         return {}
       case "nextBatch":
         return { batch: ledger.nextBatch(command.limit, now, command.except) }

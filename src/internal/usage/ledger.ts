@@ -8,7 +8,7 @@ import type {
 } from "../../services/UsageJournal.ts"
 import { mostTokens } from "../../services/UsageTally.ts"
 import { type OpenCounts, type PackedCounts, unpackCounts } from "./counts.ts"
-import { fits, merge, mergeKey, startMerge, sumOf } from "./merge.ts"
+import { fits, merge, mergeKey, shareKey, startMerge, sumOf } from "./merge.ts"
 import type { UsageGroup, UsageStore } from "./store.ts"
 
 /**
@@ -92,12 +92,13 @@ const interrupted = (stream: OpenStream, counts: OpenCounts | undefined, aliveAt
  * The policy of the journal, written once over any {@link UsageStore}: recovery, groups written once, merging, batches
  * that never change, quarantine and sums. Synchronous; each method is one transaction.
  */
-export const makeLedger = (store: UsageStore, options: {
+export const makeLedger = <Closed>(store: UsageStore<Closed>, options: {
   readonly retention: Retention
   /** Mints record and batch ids; they sort by age. */
   readonly recordId: (millis: number) => string
 }) => {
   const { recordId, retention } = options
+  let session: string | undefined
 
   const rowsBeyond = (limit: number): number => {
     const waiting = store.waiting()
@@ -111,8 +112,11 @@ export const makeLedger = (store: UsageStore, options: {
       const rows = store.takeDetails(Math.min(excess, mergeStep))
       if (rows.length === 0) return
       const grown = new Map<string, JournalRecord>()
+      let last = rows[0]
+      let key = ""
       for (const row of rows) {
-        const key = mergeKey(row)
+        if (key === "" || last === undefined || !shareKey(row, last)) key = mergeKey(row)
+        last = row
         const mine = grown.get(key)
         const into = mine ?? store.growing(key)
         if (into !== undefined && fits(into, row)) grown.set(key, merge(into, row))
@@ -172,24 +176,23 @@ export const makeLedger = (store: UsageStore, options: {
   }
 
   return {
-    /** The process called `session` writes from now on. */
-    begin: (session: string, sidecarId: string, now: number): Beginning =>
+    /** The process called `begun` writes from now on. */
+    begin: (begun: string, sidecarId: string, now: number): Beginning =>
       store.transaction(() => {
         const known = store.meta("sidecar_id")
         if (known === undefined) store.setMeta("sidecar_id", sidecarId)
-        const same = store.meta("session") === session
+        const same = store.meta("session") === begun
+        session = begun
         let found = 0
         let doubted = 0
         if (!same) {
           const { counts, streams } = store.open()
           const bySlot = new Map(unpackCounts(counts).map((row) => [row.slot, believed(row)]))
-          const aliveAt = Number(store.meta("alive_at") ?? 0)
+          const aliveAt = store.aliveAt()
           const closed = streams.map((stream) => interrupted(stream, bySlot.get(stream.slot), aliveAt))
+          store.startSession(begun)
           for (const record of closed) store.add(record)
-          store.addTotal("delivered", sumOf(closed))
           store.clearOpen()
-          store.setMeta("session", session)
-          store.setMeta("sequence", "0")
           doubted = setDoubtfulAside(now)
           mergeExcess(now)
           found = closed.length
@@ -197,29 +200,26 @@ export const makeLedger = (store: UsageStore, options: {
         return {
           sidecarId: known ?? sidecarId,
           resumed: same,
-          sequence: Number(store.meta("sequence") ?? 0),
+          sequence: store.lastSequence(),
           interrupted: found,
           doubted
         }
       }),
 
-    commit: (group: UsageGroup): void =>
+    commit: (group: UsageGroup<Closed>): void =>
       store.transaction(() => {
-        if (store.meta("session") === group.session && Number(store.meta("sequence")) >= group.sequence) return
+        if (group.session === session && store.lastSequence() >= group.sequence) return
         store.saveOpen(group.opened)
         store.dropOpen(group.ended)
-        for (const record of group.closed) store.add(record)
+        store.append(group)
         if (group.counts !== undefined) store.saveCounts(group.counts)
-        if (group.closed.length > 0) store.addTotal("delivered", sumOf(group.closed))
-        store.setMeta("sequence", String(group.sequence))
-        store.setMeta("alive_at", String(group.at))
         mergeExcess(group.at)
       }),
 
     checkpoint: (counts: PackedCounts, now: number): void =>
       store.transaction(() => {
         store.saveCounts(counts)
-        store.setMeta("alive_at", String(now))
+        store.markAlive(now)
       }),
 
     nextBatch: (limit: number, now: number, except?: string): UsageBatch | undefined =>
@@ -274,4 +274,4 @@ export const makeLedger = (store: UsageStore, options: {
   }
 }
 
-export type Ledger = ReturnType<typeof makeLedger>
+export type Ledger<Closed> = ReturnType<typeof makeLedger<Closed>>

@@ -53,14 +53,14 @@ export const carryOver = (db: DatabaseSync, path: string): Sum => {
   db.prepare("ATTACH ? AS target").run(path)
   try {
     db.exec("BEGIN IMMEDIATE")
-    const last = int(db.prepare("SELECT MAX(id) AS last FROM target.records").get(), "last")
+    const last = int(db.prepare("SELECT MAX(id) AS last FROM target.record_rows").get(), "last")
     db.exec(
-      `INSERT INTO target.records (${columns}) SELECT ${columns} FROM main.records WHERE true ORDER BY id
+      `INSERT INTO target.record_rows (${columns}) SELECT ${columns} FROM main.records WHERE true ORDER BY id
        ON CONFLICT DO NOTHING`
     )
     const row = db.prepare(
       `SELECT TOTAL(COALESCE(merged_records, 1)) AS records, TOTAL(tokens_generated) AS tokens
-       FROM target.records WHERE id > ?`
+       FROM target.record_rows WHERE id > ?`
     ).get(last)
     const came = { records: int(row, "records"), tokens: int(row, "tokens") }
     db.prepare(

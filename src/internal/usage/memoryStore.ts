@@ -1,6 +1,6 @@
 import type { JournalRecord, OpenStream, Sum } from "../../services/UsageJournal.ts"
 import { noCounts } from "./counts.ts"
-import { isMerged, mergeKey } from "./merge.ts"
+import { isMerged, mergeKey, sumOf } from "./merge.ts"
 import type { TotalName, UsageStore } from "./store.ts"
 
 const none: Sum = { records: 0, tokens: 0 }
@@ -50,7 +50,7 @@ const take = (rows: Iterable<JournalRecord>, limit: number): ReadonlyArray<Journ
 }
 
 /** The store of a journal that lives as long as its process: simulations, tests, and embedders without a disk. */
-export const makeMemoryStore = (): UsageStore => {
+export const makeMemoryStore = (): UsageStore<ReadonlyArray<JournalRecord>> => {
   const meta = new Map<string, string>()
   const totals = new Map<TotalName, Sum>()
   const openStreams = new Map<number, OpenStream>()
@@ -62,7 +62,20 @@ export const makeMemoryStore = (): UsageStore => {
   const batchOf = new Map<string, string>()
   const aside = new Map<string, { readonly record: JournalRecord; readonly reason: string }>()
 
+  let lastSequence = 0
+  let aliveAt = 0
+
   const queue = (record: JournalRecord): void => (isMerged(record) ? merged : details).put(record)
+
+  const addTotal = (name: TotalName, sum: Sum): void => {
+    const old = totals.get(name) ?? none
+    totals.set(name, { records: old.records + sum.records, tokens: old.tokens + sum.tokens })
+  }
+
+  const add = (record: JournalRecord): void => {
+    queue(record)
+    addTotal("delivered", sumOf([record]))
+  }
 
   const leaveBatch = (recordId: string): JournalRecord | undefined => {
     const batchId = batchOf.get(recordId)
@@ -90,10 +103,7 @@ export const makeMemoryStore = (): UsageStore => {
     meta: (key) => meta.get(key),
     setMeta: (key, value) => void meta.set(key, value),
     total: (name) => totals.get(name) ?? none,
-    addTotal: (name, sum) => {
-      const old = totals.get(name) ?? none
-      totals.set(name, { records: old.records + sum.records, tokens: old.tokens + sum.tokens })
-    },
+    addTotal,
     saveOpen: (streams) => {
       for (const stream of streams) openStreams.set(stream.slot, stream)
     },
@@ -108,7 +118,21 @@ export const makeMemoryStore = (): UsageStore => {
       openStreams.clear()
       openCounts = noCounts
     },
-    add: queue,
+    startSession: (session) => {
+      meta.set("session", session)
+      lastSequence = 0
+    },
+    lastSequence: () => lastSequence,
+    aliveAt: () => aliveAt,
+    markAlive: (at) => {
+      aliveAt = at
+    },
+    append: ({ at, closed, sequence }) => {
+      lastSequence = sequence
+      aliveAt = at
+      for (const record of closed) add(record)
+    },
+    add,
     oldest: (limit) => {
       const first = take(merged.values(), limit)
       return [...first, ...take(details.values(), limit - first.length)]

@@ -7,6 +7,11 @@ export const hourOf = (record: JournalRecord): string => record.ended_at.slice(0
 export const mergeKey = (record: JournalRecord): string =>
   JSON.stringify([record.tenant, record.player_id, record.model_id, record.outcome, hourOf(record)])
 
+/** Whether two records have the same key. */
+export const shareKey = (a: JournalRecord, b: JournalRecord): boolean =>
+  a.tenant === b.tenant && a.player_id === b.player_id && a.model_id === b.model_id && a.outcome === b.outcome &&
+  hourOf(a) === hourOf(b)
+
 /** How many streams a record stands for. */
 export const streamsOf = (record: JournalRecord): number => record.merged_records ?? 1
 
@@ -41,13 +46,13 @@ export const startMerge = (record: JournalRecord, recordId: string): JournalReco
 
 /** Both as one record with the id of `into`. Numbers are sums; `grpc_status` is that of the newer. */
 export const merge = (into: JournalRecord, record: JournalRecord): JournalRecord => {
-  const { prompt_tokens: prompt, ...rest } = into
-  const promptTokens = prompt === undefined && record.prompt_tokens === undefined
-    ? {}
-    : { prompt_tokens: (prompt ?? 0) + (record.prompt_tokens ?? 0) }
-  return {
-    ...rest,
-    ...promptTokens,
+  const merged = {
+    record_id: into.record_id,
+    trace_id: into.trace_id,
+    model_id: into.model_id,
+    tenant: into.tenant,
+    player_id: into.player_id,
+    outcome: into.outcome,
     adapter: same(into.adapter, record.adapter),
     prompt_chars: into.prompt_chars + record.prompt_chars,
     tokens_generated: into.tokens_generated + record.tokens_generated,
@@ -63,4 +68,7 @@ export const merge = (into: JournalRecord, record: JournalRecord): JournalRecord
     ended_at: into.ended_at > record.ended_at ? into.ended_at : record.ended_at,
     merged_records: streamsOf(into) + streamsOf(record)
   }
+  return into.prompt_tokens === undefined && record.prompt_tokens === undefined
+    ? merged
+    : { ...merged, prompt_tokens: (into.prompt_tokens ?? 0) + (record.prompt_tokens ?? 0) }
 }

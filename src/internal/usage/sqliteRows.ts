@@ -92,3 +92,34 @@ export const valuesOf = (record: JournalRecord): Array<string | number | null> =
   record.ended_at,
   record.merged_records === undefined ? null : storable(record.merged_records)
 ]
+
+const countIn = (value: string | number | null | undefined): number => Number(value ?? 0)
+const wordIn = (value: string | number | null | undefined): string => typeof value === "string" ? value : ""
+
+/** The record of what {@link valuesOf} gives. */
+export const recordOfValues = (values: ReadonlyArray<string | number | null>): JournalRecord => {
+  const [promptTokens, ttft, merged] = [values[7] ?? null, values[17] ?? null, values[20] ?? null]
+  return {
+    record_id: wordIn(values[0]),
+    trace_id: wordIn(values[1]),
+    model_id: wordIn(values[2]),
+    adapter: wordIn(values[3]),
+    tenant: wordIn(values[4]),
+    player_id: wordIn(values[5]),
+    prompt_chars: countIn(values[6]),
+    ...(promptTokens === null ? {} : { prompt_tokens: Number(promptTokens) }),
+    tokens_generated: countIn(values[8]),
+    chunks: countIn(values[9]),
+    bytes: countIn(values[10]),
+    notices: countIn(values[11]),
+    token_source: values[12] === "worker" ? "worker" : "chunk",
+    outcome: outcomeByName.get(wordIn(values[13])) ?? "interrupted",
+    grpc_status: countIn(values[14]),
+    replays: countIn(values[15]),
+    held_ms: countIn(values[16]),
+    ttft_ms: ttft === null ? null : Number(ttft),
+    started_at: wordIn(values[18]),
+    ended_at: wordIn(values[19]),
+    ...(merged === null ? {} : { merged_records: Number(merged) })
+  }
+}

@@ -54,6 +54,9 @@ export const readable = (columns: ReadonlyArray<string>): string =>
  *   merged record grows.
  * - `checkpoint.counts`: the counters of running streams, see `counts.ts`.
  * - `history`: what was acknowledged, by hour.
+ * - `record_groups`: records as they came, a group in a row, until somebody asks for one of them: the row of a record costs ten
+ *   times as much as its words. Each is JSON, an array of arrays in the order of `recordColumns`. They are younger than all in
+ *   `record_rows` that wait, and are in no total yet. `records` shows both.
  */
 export const migrations: ReadonlyArray<string> = [
   `CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -83,5 +86,19 @@ CREATE TABLE history (
   records INTEGER NOT NULL, tokens_generated INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL,
   chunks INTEGER NOT NULL, bytes INTEGER NOT NULL,
   PRIMARY KEY (hour, tenant, player_id, model_id, outcome)
-) STRICT, WITHOUT ROWID;`
+) STRICT, WITHOUT ROWID;`,
+  `ALTER TABLE records RENAME TO record_rows;
+CREATE TABLE record_groups (
+  sequence INTEGER PRIMARY KEY, at INTEGER NOT NULL, rows INTEGER NOT NULL, tokens INTEGER NOT NULL, oldest TEXT NOT NULL,
+  records TEXT NOT NULL
+) STRICT;
+CREATE VIEW records AS
+  SELECT id, place, batch_id, reason, merge_key, record_id, trace_id, model_id, adapter, tenant, player_id, prompt_chars,
+    prompt_tokens, tokens_generated, chunks, bytes, notices, token_source, outcome, grpc_status, replays, held_ms, ttft_ms,
+    started_at, ended_at, merged_records FROM record_rows
+  UNION ALL
+  SELECT (1 << 52) + sequence * 1024 + key, 0, NULL, NULL, NULL, value ->> 0, value ->> 1, value ->> 2, value ->> 3,
+    value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
+    value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20
+  FROM record_groups, json_each(record_groups.records);`
 ]

@@ -1,24 +1,12 @@
 import type { DatabaseSync } from "node:sqlite"
-import type { OpenStream, Sum } from "../../services/UsageJournal.ts"
+import type { JournalRecord, OpenStream, Sum } from "../../services/UsageJournal.ts"
 import { noCounts } from "./counts.ts"
-import { hourOf, isMerged, streamsOf } from "./merge.ts"
-import { int, mostStorable, orNull, recordOf, type SqliteRow, storable, text, valuesOf } from "./sqliteRows.ts"
-import { readable, recordColumns } from "./sqliteSchema.ts"
-import type { UsageStore } from "./store.ts"
-
-const columns = recordColumns.join(", ")
-const read = readable(recordColumns)
-const marks = recordColumns.map(() => "?").join(", ")
-/** What a sum of a record's row needs to know of it. */
-const weight = readable(["tokens_generated", "merged_records"])
-/** Adds to columns; a sum that no INTEGER holds would be a REAL, which the column refuses. */
-const sums = (...names: ReadonlyArray<string>): string =>
-  names.map((name) => `${name} = MIN(${name} + excluded.${name}, ${BigInt(mostStorable)})`).join(", ")
-/** What the records of one merge key add up to. */
-const sumColumns = ["prompt_chars", "tokens_generated", "chunks", "bytes", "notices", "replays", "held_ms"] as const
-/** More than there are gRPC statuses. */
-const STATUSES = 1000
-const assignments = recordColumns.slice(1).map((column) => `${column} = excluded.${column}`).join(", ")
+import { hourOf, isMerged, streamsOf, sumOf } from "./merge.ts"
+import { read as readSpelt, type SpeltRecords } from "./spelling.ts"
+import { makeRecordGroups } from "./sqliteGroups.ts"
+import { int, orNull, recordOf, type SqliteRow, storable, text, valuesOf } from "./sqliteRows.ts"
+import { prepareStatements } from "./sqliteStatements.ts"
+import type { TotalName, UsageStore } from "./store.ts"
 
 const openStreamOf = (row: SqliteRow): OpenStream => ({
   slot: int(row, "slot"),
@@ -35,116 +23,87 @@ const openStreamOf = (row: SqliteRow): OpenStream => ({
   }
 })
 
-/** Rows, tokens and rows in detail that wait; kept in memory, since every commit asks. */
-interface Waiting {
+/** What every commit asks, kept in memory. */
+interface Standing {
+  /** Records, their tokens and those in detail that wait: rows of their own, and in groups. */
   records: number
   tokens: number
   details: number
+  /** Of them, what stands in groups, and is in no total yet. */
+  grouped: Sum
+  /** The last group that was committed, and when; where it stands in no row any more, `meta` has them. */
+  sequence: number
+  aliveAt: number
 }
 
 /** The store of the file's journal. `db` has the schema of `sqliteSchema.ts`. */
-export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
-  const sql = {
-    begin: db.prepare("BEGIN IMMEDIATE"),
-    commit: db.prepare("COMMIT"),
-    rollback: db.prepare("ROLLBACK"),
-    version: db.prepare("PRAGMA data_version"),
-    meta: db.prepare("SELECT value FROM meta WHERE key = ?"),
-    setMeta: db.prepare("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"),
-    total: db.prepare(
-      "SELECT CAST(records AS REAL) AS records, CAST(tokens AS REAL) AS tokens FROM totals WHERE name = ?"
-    ),
-    addTotal: db.prepare(
-      `INSERT INTO totals VALUES (?, ?, ?)
-       ON CONFLICT (name) DO UPDATE SET ${sums("records", "tokens")}`
-    ),
-    saveOpen: db.prepare("INSERT OR REPLACE INTO open_streams VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"),
-    dropOpen: db.prepare("DELETE FROM open_streams WHERE slot = ?"),
-    open: db.prepare(
-      `SELECT slot, record_id, CAST(started_at AS REAL) AS started_at, trace_id, model_id, adapter, tenant, player_id,
-       CAST(prompt_chars AS REAL) AS prompt_chars FROM open_streams ORDER BY slot`
-    ),
-    clearOpen: db.prepare("DELETE FROM open_streams"),
-    saveCounts: db.prepare("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)"),
-    counts: db.prepare("SELECT counts FROM checkpoint"),
-    clearCounts: db.prepare("DELETE FROM checkpoint"),
-    add: db.prepare(`INSERT INTO records (${columns}) VALUES (${marks}) ON CONFLICT (record_id) DO NOTHING`),
-    details: db.prepare(
-      `SELECT id, ${read} FROM records WHERE place = 0 AND merged_records IS NULL ORDER BY id LIMIT ?`
-    ),
-    // Whoever is merged is merged here: a thousand rows cost a third of what they do read one by one.
-    mergedDetails: db.prepare(
-      `SELECT MAX(id) AS id, MIN(record_id) AS record_id, COUNT(*) AS merged_records, tenant, player_id, model_id, outcome,
-       '' AS trace_id, CASE WHEN MIN(adapter) = MAX(adapter) THEN MIN(adapter) ELSE '' END AS adapter,
-       CASE WHEN MIN(token_source) = 'worker' THEN 'worker' ELSE 'chunk' END AS token_source,
-       MAX(id * ${STATUSES} + grpc_status) % ${STATUSES} AS grpc_status,
-       MIN(started_at) AS started_at, MAX(ended_at) AS ended_at,
-       CASE WHEN COUNT(prompt_tokens) > 0 THEN TOTAL(prompt_tokens) END AS prompt_tokens, ${
-        sumColumns.map((column) => `TOTAL(${column}) AS ${column}`).join(", ")
-      } FROM (SELECT * FROM records WHERE place = 0 AND merged_records IS NULL ORDER BY id LIMIT ?)
-       GROUP BY tenant, player_id, model_id, outcome, substr(ended_at, 1, 13) ORDER BY 1`
-    ),
-    dropDetails: db.prepare("DELETE FROM records WHERE place = 0 AND merged_records IS NULL AND id <= ?"),
-    merged: db.prepare(
-      `SELECT ${read} FROM records WHERE place = 0 AND merged_records IS NOT NULL ORDER BY id LIMIT ?`
-    ),
-    growing: db.prepare(`SELECT ${read} FROM records WHERE merge_key = ?`),
-    stopGrowing: db.prepare("UPDATE records SET merge_key = NULL WHERE merge_key = ?"),
-    grow: db.prepare(
-      `INSERT INTO records (${columns}, merge_key) VALUES (${marks}, ?)
-       ON CONFLICT (record_id) DO UPDATE SET ${assignments}`
-    ),
-    remove: db.prepare(`DELETE FROM records WHERE record_id = ? RETURNING place, ${weight}`),
-    assign: db.prepare("UPDATE records SET place = 1, batch_id = ?, merge_key = NULL WHERE record_id = ?"),
-    firstBatch: db.prepare(
-      "SELECT batch_id FROM records WHERE place = 1 AND batch_id <> ? ORDER BY batch_id LIMIT 1"
-    ),
-    batch: db.prepare(`SELECT ${read} FROM records WHERE place = 1 AND batch_id = ? ORDER BY id`),
-    doubtful: db.prepare(
-      `SELECT ${read}, batch_id FROM records WHERE place < 2 AND reason IS NULL AND
-       MAX(tokens_generated, COALESCE(prompt_tokens, 0)) > ? * COALESCE(merged_records, 1) ORDER BY id`
-    ),
-    putAside: db.prepare(
-      `UPDATE records SET place = 2, batch_id = NULL, merge_key = NULL, reason = ? WHERE record_id = ? AND place <> 2
-       RETURNING ${weight}`
-    ),
-    putBack: db.prepare(
-      `UPDATE records SET place = 0 WHERE record_id = ? AND place = 2 RETURNING ${weight}`
-    ),
-    aside: db.prepare(`SELECT ${read}, reason FROM records WHERE place = 2 ORDER BY id`),
-    sums: db.prepare(
-      `SELECT COUNT(*) AS records, TOTAL(tokens_generated) AS tokens,
-       COUNT(*) - COUNT(merged_records) AS details FROM records WHERE place < 2`
-    ),
-    asideSums: db.prepare(
-      "SELECT COUNT(*) AS records, TOTAL(tokens_generated) AS tokens FROM records WHERE place = 2"
-    ),
-    oldest: db.prepare("SELECT MIN(ended_at) AS oldest FROM records WHERE place < 2"),
-    addHistory: db.prepare(
-      `INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-       ON CONFLICT DO UPDATE SET ${sums("records", "tokens_generated", "prompt_tokens", "chunks", "bytes")}`
-    )
-  }
+export const makeSqliteStore = (db: DatabaseSync): UsageStore<SpeltRecords> => {
+  const groups = makeRecordGroups(db)
+  const sql = prepareStatements(db)
 
-  const count = (): Waiting => {
+  const count = (): Pick<Standing, "records" | "tokens" | "details" | "grouped"> => {
     const row = sql.sums.get()
-    return { records: int(row, "records"), tokens: int(row, "tokens"), details: int(row, "details") }
+    const grouped = groups.sums()
+    return {
+      records: int(row, "records") + grouped.records,
+      tokens: int(row, "tokens") + grouped.tokens,
+      details: int(row, "details") + grouped.records,
+      grouped
+    }
   }
+  const metaNumber = (key: string): number => Number(text(sql.meta.get(key), "value"))
   const version = (): number => int(sql.version.get(), "data_version")
-  let waiting = count()
+  const lastGroup = groups.last()
+  let standing: Standing = {
+    ...count(),
+    sequence: Math.max(metaNumber("sequence"), lastGroup.sequence),
+    aliveAt: Math.max(metaNumber("alive_at"), lastGroup.at)
+  }
   let seen = version()
-  /** No sum on the way to `waiting` was beyond 2^53, where additions lose their last digits. */
-  let exact = Number.isSafeInteger(waiting.tokens)
+  /** No sum on the way to `standing` was beyond 2^53, where additions lose their last digits. */
+  let exact = Number.isSafeInteger(standing.tokens)
 
   /** So many rows more (or less, when negative), with so many tokens in all of them. */
   const change = (rows: number, tokens: number, merged: boolean): void => {
-    waiting.records += rows
-    waiting.tokens += Math.sign(rows) * tokens
-    if (waiting.tokens > Number.MAX_SAFE_INTEGER) exact = false
-    if (!merged) waiting.details += rows
+    standing.records += rows
+    standing.tokens += Math.sign(rows) * tokens
+    if (standing.tokens > Number.MAX_SAFE_INTEGER) exact = false
+    if (!merged) standing.details += rows
   }
   const changeBy = (sign: 1 | -1, row: SqliteRow): void =>
     change(sign, int(row, "tokens_generated"), orNull(row, "merged_records") !== null)
+
+  const addTotal = (name: TotalName, sum: Sum): void =>
+    void sql.addTotal.run(name, storable(sum.records), storable(sum.tokens))
+
+  const addRow = (record: JournalRecord): void => {
+    if (sql.add.run(...valuesOf(record)).changes === 1) change(1, record.tokens_generated, isMerged(record))
+  }
+
+  /** Writes down how far this session is, where no group tells it. */
+  const mark = (sequence: number, at: number): void => {
+    standing.sequence = sequence
+    standing.aliveAt = at
+    sql.setMeta.run("sequence", String(sequence))
+    sql.setMeta.run("alive_at", String(at))
+  }
+
+  /** Takes so many of the oldest records out of their groups, at most; they wait no more. */
+  const leaveGroups = (limit: number): ReadonlyArray<JournalRecord> => {
+    const { records, sum } = groups.take(limit)
+    if (records.length === 0) return records
+    const { grouped } = standing
+    standing.grouped = { records: grouped.records - sum.records, tokens: grouped.tokens - sum.tokens }
+    addTotal("delivered", sum)
+    change(-sum.records, sum.tokens, false)
+    mark(standing.sequence, standing.aliveAt)
+    return records
+  }
+
+  /** So many of the oldest records in groups get rows of their own. */
+  const ungroup = (limit: number): void => {
+    for (const record of leaveGroups(limit)) addRow(record)
+  }
 
   return {
     transaction: (body) => {
@@ -153,16 +112,16 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
       const now = version()
       if (now !== seen || !exact) {
         seen = now
-        waiting = count()
-        exact = Number.isSafeInteger(waiting.tokens)
+        standing = { ...standing, ...count() }
+        exact = Number.isSafeInteger(standing.tokens)
       }
-      const before = { ...waiting }
+      const before = { ...standing }
       try {
         const result = body()
         sql.commit.run()
         return result
       } catch (error) {
-        waiting = before
+        standing = before
         if (db.isTransaction) sql.rollback.run()
         throw error
       }
@@ -174,9 +133,11 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
     setMeta: (key, value) => void sql.setMeta.run(key, value),
     total: (name) => {
       const row = sql.total.get(name)
-      return { records: int(row, "records"), tokens: int(row, "tokens") }
+      const { grouped } = standing
+      const plus = name === "delivered" ? grouped : { records: 0, tokens: 0 }
+      return { records: int(row, "records") + plus.records, tokens: int(row, "tokens") + plus.tokens }
     },
-    addTotal: (name, sum) => void sql.addTotal.run(name, storable(sum.records), storable(sum.tokens)),
+    addTotal,
     saveOpen: (streams) => {
       for (const { identity, recordId, slot, startedAt } of streams) {
         sql.saveOpen.run(
@@ -204,22 +165,61 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
       sql.clearOpen.run()
       sql.clearCounts.run()
     },
+    startSession: (session) => {
+      ungroup(Infinity)
+      sql.setMeta.run("session", session)
+      mark(0, standing.aliveAt)
+    },
+    lastSequence: () => standing.sequence,
+    aliveAt: () => standing.aliveAt,
+    markAlive: (at) => {
+      standing.aliveAt = at
+      sql.setMeta.run("alive_at", String(at))
+    },
+    append: ({ at, closed, sequence }) => {
+      if (closed.rows === 0) return mark(sequence, at)
+      if (closed.details < closed.rows) {
+        // Some were merged in memory, while nothing could be written.
+        ungroup(Infinity)
+        mark(sequence, at)
+        const records = readSpelt(closed.text)
+        for (const record of records) addRow(record)
+        addTotal("delivered", sumOf(records))
+        return
+      }
+      groups.append(sequence, at, closed)
+      standing.sequence = sequence
+      standing.aliveAt = at
+      standing.grouped = {
+        records: standing.grouped.records + closed.rows,
+        tokens: standing.grouped.tokens + closed.tokens
+      }
+      change(closed.rows, closed.tokens, false)
+    },
     add: (record) => {
-      if (sql.add.run(...valuesOf(record)).changes === 1) change(1, record.tokens_generated, isMerged(record))
+      addRow(record)
+      addTotal("delivered", sumOf([record]))
     },
     oldest: (limit) => {
       const first = sql.merged.all(limit)
-      return [...first, ...sql.details.all(limit - first.length)].map(recordOf)
+      let details = sql.details.all(limit - first.length)
+      const missing = limit - first.length - details.length
+      if (missing > 0 && standing.grouped.records > 0) {
+        ungroup(missing)
+        details = sql.details.all(limit - first.length)
+      }
+      return [...first, ...details].map(recordOf)
     },
     takeDetails: (limit) => {
-      const groups = sql.mergedDetails.all(limit)
-      const exact = groups.every((row) =>
+      const merged = sql.mergedDetails.all(limit)
+      if (merged.length === 0) return leaveGroups(limit)
+      const exact = merged.every((row) =>
         Number.isSafeInteger(int(row, "tokens_generated")) && Number.isSafeInteger(int(row, "prompt_tokens"))
       )
       if (exact) {
-        sql.dropDetails.run(int(groups.at(-1), "id"))
-        for (const row of groups) change(-int(row, "merged_records"), int(row, "tokens_generated"), false)
-        return groups.map(recordOf)
+        sql.dropDetails.run(int(merged.at(-1), "id"))
+        for (const row of merged) change(-int(row, "merged_records"), int(row, "tokens_generated"), false)
+        return merged.map(recordOf)
       }
       const rows = sql.details.all(limit)
       // One statement for all of them: one each would cost as much as their merging.
@@ -293,14 +293,14 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore => {
         )
       }
     },
-    waiting: () => waiting,
+    waiting: () => standing,
     setAside: (): Sum => {
       const row = sql.asideSums.get()
       return { records: int(row, "records"), tokens: int(row, "tokens") }
     },
     oldestWaitingAt: () => {
-      const oldest = text(sql.oldest.get(), "oldest")
-      const millis = Date.parse(oldest)
+      const found = [text(sql.oldest.get(), "oldest"), groups.earliest()].filter((oldest) => oldest !== "").sort()
+      const millis = Date.parse(found[0] ?? "")
       return Number.isNaN(millis) ? undefined : millis
     }
   }

@@ -5,7 +5,7 @@ import type { PackedCounts } from "./counts.ts"
  * What is handed to the store in one transaction. Groups of one `session` (one life of the process) are numbered without
  * gaps: a group whose number is already in the file has been committed, and is not written again.
  */
-export interface UsageGroup {
+export interface UsageGroup<Closed = ReadonlyArray<JournalRecord>> {
   readonly session: string
   readonly sequence: number
   /** Wall clock, milliseconds since the epoch. */
@@ -13,7 +13,7 @@ export interface UsageGroup {
   readonly opened: ReadonlyArray<OpenStream>
   /** Slots of open rows whose stream has ended. */
   readonly ended: ReadonlyArray<number>
-  readonly closed: ReadonlyArray<JournalRecord>
+  readonly closed: Closed
   /** `undefined`: the last checkpoint stays. */
   readonly counts: PackedCounts | undefined
 }
@@ -23,9 +23,9 @@ export type TotalName = "delivered" | "acknowledged" | "merged"
 
 /**
  * PORT of the journal's policy (`ledger.ts`) to what keeps the rows. Synchronous: it runs where the rows are. A record
- * is in exactly one place: the queue (growing or not), a batch, or aside.
+ * is in exactly one place: the queue (growing or not), a batch, or aside. `Closed`: how it takes the records of a group.
  */
-export interface UsageStore {
+export interface UsageStore<Closed> {
   /** All of `body` or nothing. */
   readonly transaction: <A>(body: () => A) => A
   readonly meta: (key: string) => string | undefined
@@ -39,7 +39,16 @@ export interface UsageStore {
   readonly open: () => { readonly streams: ReadonlyArray<OpenStream>; readonly counts: PackedCounts }
   readonly clearOpen: () => void
 
-  /** Appends to the queue. */
+  /** `session` writes from now on: no group of it is here. */
+  readonly startSession: (session: string) => void
+  /** The number of the last group of the session that is here; 0: none. */
+  readonly lastSequence: () => number
+  /** When something was written last. Milliseconds since the epoch. */
+  readonly aliveAt: () => number
+  readonly markAlive: (at: number) => void
+  /** Appends the records of a group to the queue, and counts them as delivered. */
+  readonly append: (group: Pick<UsageGroup<Closed>, "sequence" | "at" | "closed">) => void
+  /** Appends to the queue, and counts it as delivered. */
   readonly add: (record: JournalRecord) => void
   /** The oldest records of the queue that are in no batch. */
   readonly oldest: (limit: number) => ReadonlyArray<JournalRecord>

@@ -82,6 +82,8 @@ export interface Pending {
   readonly oldest: string
 }
 
+const plus = (a: Sum, b: Sum): Sum => ({ records: a.records + b.records, tokens: a.tokens + b.tokens })
+
 /** Where everything is, in one read of the journal. */
 export const pending = (db: DatabaseSync): Pending => {
   const sum = (sql: string): Sum => {
@@ -101,7 +103,10 @@ export const pending = (db: DatabaseSync): Pending => {
       inReport: rows("place = 1"),
       setAside: rows("place = 2"),
       acknowledged: total("acknowledged"),
-      delivered: total("delivered"),
+      delivered: plus(
+        total("delivered"),
+        sum("SELECT TOTAL(rows) AS records, TOTAL(tokens) AS tokens FROM record_groups")
+      ),
       mergedStreams: total("merged").records,
       oldest: text(db.prepare("SELECT MIN(ended_at) AS oldest FROM records WHERE place < 2").get(), "oldest")
     }

@@ -8,6 +8,7 @@ import type {
 } from "../../services/UsageJournal.ts"
 import type { PackedCounts } from "./counts.ts"
 import type { Retention } from "./ledger.ts"
+import type { SpeltRecords } from "./spelling.ts"
 import type { UsageGroup } from "./store.ts"
 
 /** What the file of a journal is opened with. */
@@ -29,10 +30,7 @@ export interface ThreadOptions extends JournalFileOptions {
 }
 
 /** A group on its way to the thread: a long text is copied in a tenth of the time that its records take. */
-export interface PostedGroup extends Omit<UsageGroup, "closed"> {
-  /** The records as JSON. */
-  readonly closed: string
-}
+export type PostedGroup = UsageGroup<SpeltRecords>
 
 /** What is asked of the thread. `now`: wall clock, milliseconds since the epoch. */
 export type Command =

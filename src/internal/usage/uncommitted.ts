@@ -6,8 +6,8 @@ import type { UsageGroup } from "./store.ts"
 /** Records in one group: large enough for a good rate, small enough to be posted without a pause of the event loop. */
 const groupLimit = 500
 
-/** Holes among the open rows that wait: while the journal cannot be written they come with every stream. */
-const mostHoles = 1024
+/** Holes among the open rows that wait: they come with every stream that is short. */
+const mostHoles = 256
 
 /** An end, and the slot of the open row that goes with it, where one has been written. */
 interface Ending {
@@ -25,6 +25,8 @@ export const makeUncommitted = (options: {
   readonly session: string
   readonly limit: number
   readonly recordId: (millis: number) => string
+  /** A stream that is younger has no row yet: most of those that are short never need one. Milliseconds. */
+  readonly rowAfterMillis: number
 }) => {
   /** In their order; a hole for each that has ended since. */
   let opened: Array<OpenStream | undefined> = []
@@ -55,9 +57,32 @@ export const makeUncommitted = (options: {
     }
   }
 
-  const closeHoles = (): void => {
-    opened = opened.filter((stream) => stream !== undefined)
+  const keepOpened = (kept: (stream: OpenStream) => boolean): void => {
+    opened = opened.filter((stream) => stream !== undefined && kept(stream))
+    openedAt.clear()
     for (const [at, stream] of opened.entries()) if (stream !== undefined) openedAt.set(stream.slot, at)
+  }
+
+  /** A clock that was put back makes nobody wait. */
+  const isOld = (stream: OpenStream, now: number): boolean => Math.abs(now - stream.startedAt) >= options.rowAfterMillis
+
+  /** The rows that are due; the others wait on, unless there are counters of theirs. */
+  const takeOpened = (now: number): ReadonlyArray<OpenStream> => {
+    const isDue = counts === undefined ? isOld : () => true
+    // They stand in their order: nearly always none is due when the first is not.
+    const first = opened.find((stream) => stream !== undefined)
+    if (first === undefined || !isDue(first, now)) return []
+    const due = opened.flatMap((stream) =>
+      stream === undefined || !isDue(stream, now) ? [] : {
+        slot: stream.slot,
+        recordId: stream.recordId,
+        startedAt: stream.startedAt,
+        identity: stream.identity
+      }
+    )
+    for (const { slot } of due) written.add(slot)
+    keepOpened((stream) => !isDue(stream, now))
+    return due
   }
 
   /** Open rows leave the file in the group that brings their record: a kill between two groups loses neither. */
@@ -73,12 +98,12 @@ export const makeUncommitted = (options: {
     return { closed: records, ended }
   }
 
-  const isEmpty = (): boolean => openedAt.size === 0 && closed.length === 0 && merged.size === 0 && counts === undefined
+  const isWaitedFor = (): boolean => closed.length > 0 || merged.size > 0 || counts !== undefined
 
   return {
     /** The identity is read when the group is made: it may become known until then. */
     open: (stream: OpenStream): void => {
-      if (opened.length > mostHoles + 2 * openedAt.size) closeHoles()
+      if (opened.length > mostHoles + 2 * openedAt.size) keepOpened(() => true)
       const at = openedAt.get(stream.slot) ?? opened.length
       opened[at] = stream
       openedAt.set(stream.slot, at)
@@ -91,7 +116,7 @@ export const makeUncommitted = (options: {
       if (inFlight?.counts === undefined) counts ??= lost
     },
     /** Nothing waits, and nothing is being committed. */
-    isIdle: (): boolean => inFlight === undefined && isEmpty(),
+    isIdle: (): boolean => inFlight === undefined && openedAt.size === 0 && !isWaitedFor(),
     /** Answers the number of this end; it is committed when {@link committed} has reached it. */
     close: (slot: number, record: JournalRecord, now: number): number => {
       const at = openedAt.get(slot)
@@ -110,25 +135,16 @@ export const makeUncommitted = (options: {
      */
     group: (now: number, probe: boolean): UsageGroup | undefined => {
       if (inFlight !== undefined) return inFlight
-      if (!probe && isEmpty()) return undefined
+      const rows = takeOpened(now)
+      if (!probe && rows.length === 0 && !isWaitedFor()) return undefined
       inFlight = {
         session: options.session,
         sequence: ++sequence,
         at: now,
-        opened: opened.flatMap((stream) =>
-          stream === undefined ? [] : {
-            slot: stream.slot,
-            recordId: stream.recordId,
-            startedAt: stream.startedAt,
-            identity: stream.identity
-          }
-        ),
+        opened: rows,
         ...takeClosed(),
         counts
       }
-      for (const slot of openedAt.keys()) written.add(slot)
-      openedAt.clear()
-      opened = []
       counts = undefined
       return inFlight
     },
@@ -140,7 +156,9 @@ export const makeUncommitted = (options: {
     /** So many ends have been committed. Ends are committed in their order, but for those merged in memory. */
     committed: (): number => done,
     /** More waits than rows of streams that have just begun. */
-    urgent: (): boolean => inFlight !== undefined || closed.length > 0 || merged.size > 0 || counts !== undefined,
+    urgent: (): boolean => inFlight !== undefined || isWaitedFor(),
+    /** Rows of streams that have just begun wait. */
+    hasYoung: (): boolean => openedAt.size > 0,
     /** Streams and tokens that are only in memory. */
     unsaved: (): Sum => {
       const parts = [sumOf(closed.map(recordOf)), sumOf(merged.values()), sumOf(inFlight?.closed ?? [])]
