@@ -13,7 +13,7 @@ const MOST_WAITING = 1024
 class Subscriber {
   #waiting: Array<SidecarEvent> = []
   #lost = 0
-  #wake: (() => void) | undefined
+  #wake: ((effect: Effect.Effect<void>) => void) | undefined
 
   tell(event: SidecarEvent): void {
     if (this.#waiting.length >= MOST_WAITING) {
@@ -23,7 +23,7 @@ class Subscriber {
     this.#waiting.push(event)
     const wake = this.#wake
     this.#wake = undefined
-    wake?.()
+    wake?.(Effect.void)
   }
 
   /** All that waits, at least one. */
@@ -32,7 +32,7 @@ class Subscriber {
     if (first === undefined) {
       return Effect.andThen(
         Effect.callback<void>((resume) => {
-          this.#wake = () => resume(Effect.void)
+          this.#wake = resume
         }),
         this.take
       )

@@ -74,8 +74,8 @@ class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> impleme
   #end: CallBroken | Cause.Done<GrpcStatus> | undefined
   #ended: Taken | undefined
   #over = false
-  #whenOver: (() => void) | undefined
-  #roomy: (() => void) | undefined
+  #whenOver: ((effect: Effect.Effect<void>) => void) | undefined
+  #roomy: ((effect: Effect.Effect<void>) => void) | undefined
   /** The token that was taken last, which may come out as it is. */
   #last: Taken | undefined
   #traceId = ""
@@ -120,7 +120,7 @@ class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> impleme
   get over(): Effect.Effect<void> {
     return Effect.callback((resume) => {
       if (this.isDrained) return resume(Effect.void)
-      this.#whenOver = () => resume(Effect.void)
+      this.#whenOver = resume
     })
   }
 
@@ -138,7 +138,7 @@ class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> impleme
     this.#moves++
     const roomy = this.#roomy
     this.#roomy = undefined
-    roomy?.()
+    roomy?.(Effect.void)
   }
 
   /** The first request message is there: the hooks know for whom they work. */
@@ -230,7 +230,7 @@ class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> impleme
       this.#sent++
       this.#moves++
       return this.arrive(one) || this.#over ? Effect.void : Effect.callback<void>((resume) => {
-        this.#roomy = () => resume(Effect.void)
+        this.#roomy = resume
       })
     })
   }
@@ -267,6 +267,6 @@ class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> impleme
     if (!this.isDrained) return
     const over = this.#whenOver
     this.#whenOver = undefined
-    over?.()
+    over?.(Effect.void)
   }
 }

@@ -33,7 +33,7 @@ export class InProcessCall implements ServerCall {
   readonly peer = self
   readonly takesSingleFrames = true
   readonly #request: FrameBatch
-  #whenWritable: (() => void) | undefined
+  #whenWritable: ((effect: Effect.Effect<void>) => void) | undefined
   #requestRead = false
   /** Handed over and not taken: at most one frame for each `write`, and a handler writes one at a time. */
   readonly #waiting: Array<FrameBatch> = []
@@ -72,7 +72,7 @@ export class InProcessCall implements ServerCall {
   get writable(): Effect.Effect<void> {
     return Effect.callback((resume) => {
       if (!this.#full) return resume(Effect.void)
-      this.#whenWritable = () => resume(Effect.void)
+      this.#whenWritable = resume
     })
   }
 
@@ -114,7 +114,7 @@ export class InProcessCall implements ServerCall {
     if (this.#writing) return
     const goOn = this.#whenWritable
     this.#whenWritable = undefined
-    goOn?.()
+    goOn?.(Effect.void)
   }
 
   /** The caller goes: what it had not asked for it does not get. */

@@ -1,4 +1,4 @@
-import { Cause, Effect, Exit, type Pull, type Scope, Stream } from "effect"
+import { Cause, Effect, Exit, type Pull, type Scope, type Stream } from "effect"
 import * as Status from "../../services/Status.ts"
 import * as E from "../../services/StreamError.ts"
 import type { CallBroken, CallEnd, FrameBatch, Status as GrpcStatus } from "../../services/Wire.ts"
@@ -8,6 +8,7 @@ import { isMissedDeadline, missedFrom } from "./deadline.ts"
 import { isDismissal } from "./dismissal.ts"
 import { open, passHeaders } from "./open.ts"
 import type { OpeningBreaker } from "./openingBreaker.ts"
+import { PullSource } from "./pullSource.ts"
 import { replay } from "./replay.ts"
 import { seek } from "./seek.ts"
 import type { Opening } from "./streamEnv.ts"
@@ -35,9 +36,8 @@ export const replies = (
   breaker: OpeningBreaker | undefined,
   hand: (batch: FrameBatch) => boolean
 ): Stream.Stream<Full, E.StreamError, Scope.Scope> => {
-  let next: Replies = breaker === undefined
-    ? Effect.suspend(() => attempt())
-    : Effect.flatMap(guarded(breaker, stream), ([made, exit]) => begin(made, exit))
+  const source = new PullSource<Full, E.StreamError, Scope.Scope>()
+  stream.source = source
 
   const attempt = (): Replies =>
     Effect.flatMap(
@@ -65,13 +65,17 @@ export const replies = (
         )
       }
     }
-    next = Effect.matchEffect(handed(stream, made, step), onward)
+    const next = Effect.matchEffect(handed(stream, made, step), onward)
+    source.next = next
     return first === undefined
       ? next
       : Effect.matchEffect(first, { ...onward, onSuccess: ([batch]) => step(batch) ? next : full })
   }
 
-  return Stream.fromPull(Effect.succeed(Effect.suspend(() => next)))
+  source.next = breaker === undefined
+    ? Effect.suspend(attempt)
+    : Effect.flatMap(guarded(breaker, stream), ([made, exit]) => begin(made, exit))
+  return source.stream
 }
 
 const handed = (

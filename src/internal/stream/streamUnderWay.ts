@@ -62,6 +62,8 @@ export class StreamUnderWay implements Owner {
   status: Status | undefined
   /** Of the last batch, what its caller has not asked for yet. */
   rest: FrameBatch | undefined
+  /** What its replies are pulled from. */
+  source: { next: unknown } | undefined
   #place = false
 
   constructor(
@@ -143,5 +145,6 @@ export class StreamUnderWay implements Owner {
     this.givePlaceBack()
     this.env.watchdog.remove(this.limits)
     this.log.clear()
+    if (this.source !== undefined) this.source.next = undefined
   }
 }

@@ -38,8 +38,8 @@ class PulledCall extends FrameInbox<CallBroken | Cause.Done<Status>> implements 
   #metadata: Metadata | undefined
   #headers: ((metadata: Effect.Effect<Metadata | undefined>) => void) | undefined
   #onHeaders: ((metadata: Metadata) => void) | undefined
-  #whenDrained: (() => void) | undefined
-  #whenOver: (() => void) | undefined
+  #whenDrained: ((effect: Effect.Effect<void>) => void) | undefined
+  #whenOver: ((effect: Effect.Effect<void>) => void) | undefined
   #full = false
   #cancelled = false
   readonly replies = this.pull
@@ -79,7 +79,7 @@ class PulledCall extends FrameInbox<CallBroken | Cause.Done<Status>> implements 
   get writable(): Effect.Effect<void> {
     return Effect.callback((resume) => {
       if (!this.#full || this.isDrained) return resume(Effect.void)
-      this.#whenDrained = () => resume(Effect.void)
+      this.#whenDrained = resume
     })
   }
 
@@ -90,7 +90,7 @@ class PulledCall extends FrameInbox<CallBroken | Cause.Done<Status>> implements 
   get over(): Effect.Effect<void> {
     return Effect.callback((resume) => {
       if (this.isDrained) return resume(Effect.void)
-      this.#whenOver = () => resume(Effect.void)
+      this.#whenOver = resume
     })
   }
 
@@ -121,14 +121,14 @@ class PulledCall extends FrameInbox<CallBroken | Cause.Done<Status>> implements 
     if (!this.isDrained) return
     const over = this.#whenOver
     this.#whenOver = undefined
-    over?.()
+    over?.(Effect.void)
   }
 
   onDrain(): void {
     this.#full = false
     const drained = this.#whenDrained
     this.#whenDrained = undefined
-    drained?.()
+    drained?.(Effect.void)
   }
 
   protected readOn(): void {

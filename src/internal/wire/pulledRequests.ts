@@ -8,7 +8,7 @@ export abstract class PulledRequests extends FrameInbox<Cause.Done> {
   readonly requests = this.pull
   #begun = false
   #full = false
-  #whenWritable: (() => void) | undefined
+  #whenWritable: ((effect: Effect.Effect<void>) => void) | undefined
   #left: StreamError | undefined
   #onLeave: ((why: StreamError) => void) | undefined
 
@@ -24,7 +24,7 @@ export abstract class PulledRequests extends FrameInbox<Cause.Done> {
   get writable(): Effect.Effect<void> {
     return Effect.callback((resume) => {
       if (!this.#full) return resume(Effect.void)
-      this.#whenWritable = () => resume(Effect.void)
+      this.#whenWritable = resume
     })
   }
 
@@ -56,7 +56,7 @@ export abstract class PulledRequests extends FrameInbox<Cause.Done> {
     this.#full = false
     const tell = this.#whenWritable
     this.#whenWritable = undefined
-    tell?.()
+    tell?.(Effect.void)
   }
 
   /** The gateway has left. */
