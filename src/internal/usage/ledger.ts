@@ -98,7 +98,8 @@ export const makeLedger = <Closed>(store: UsageStore<Closed>, options: {
   readonly recordId: (millis: number) => string
 }) => {
   const { recordId, retention } = options
-  let session: string | undefined
+  /** The session that writes. */
+  let current: string | undefined
 
   const rowsBeyond = (limit: number): number => {
     const waiting = store.waiting()
@@ -176,13 +177,13 @@ export const makeLedger = <Closed>(store: UsageStore<Closed>, options: {
   }
 
   return {
-    /** The process called `begun` writes from now on. */
-    begin: (begun: string, sidecarId: string, now: number): Beginning =>
+    /** The process called `session` writes from now on. */
+    begin: (session: string, sidecarId: string, now: number): Beginning =>
       store.transaction(() => {
         const known = store.meta("sidecar_id")
         if (known === undefined) store.setMeta("sidecar_id", sidecarId)
-        const same = store.meta("session") === begun
-        session = begun
+        const same = store.meta("session") === session
+        current = session
         let found = 0
         let doubted = 0
         if (!same) {
@@ -190,7 +191,7 @@ export const makeLedger = <Closed>(store: UsageStore<Closed>, options: {
           const bySlot = new Map(unpackCounts(counts).map((row) => [row.slot, believed(row)]))
           const aliveAt = store.aliveAt()
           const closed = streams.map((stream) => interrupted(stream, bySlot.get(stream.slot), aliveAt))
-          store.startSession(begun)
+          store.startSession(session)
           for (const record of closed) store.add(record)
           store.clearOpen()
           doubted = setDoubtfulAside(now)
@@ -208,7 +209,7 @@ export const makeLedger = <Closed>(store: UsageStore<Closed>, options: {
 
     commit: (group: UsageGroup<Closed>): void =>
       store.transaction(() => {
-        if (group.session === session && store.lastSequence() >= group.sequence) return
+        if (group.session === current && store.lastSequence() >= group.sequence) return
         store.saveOpen(group.opened)
         store.dropOpen(group.ended)
         store.append(group)

@@ -1,6 +1,7 @@
 import type { SQLOutputValue } from "node:sqlite"
 import type { JournalRecord } from "../../services/UsageJournal.ts"
 import type { Outcome } from "../../services/UsageRecord.ts"
+import { recordColumns } from "./sqliteSchema.ts"
 
 export type SqliteRow = Readonly<Record<string, SQLOutputValue>>
 
@@ -31,34 +32,6 @@ export const int = (row: SqliteRow | undefined, column: string): number => Numbe
 export const orNull = (row: SqliteRow, column: string): number | null => {
   const value = row[column]
   return value === null || value === undefined ? null : Number(value)
-}
-
-export const recordOf = (row: SqliteRow): JournalRecord => {
-  const promptTokens = orNull(row, "prompt_tokens")
-  const merged = orNull(row, "merged_records")
-  return {
-    record_id: text(row, "record_id"),
-    trace_id: text(row, "trace_id"),
-    model_id: text(row, "model_id"),
-    adapter: text(row, "adapter"),
-    tenant: text(row, "tenant"),
-    player_id: text(row, "player_id"),
-    prompt_chars: int(row, "prompt_chars"),
-    ...(promptTokens === null ? {} : { prompt_tokens: promptTokens }),
-    tokens_generated: int(row, "tokens_generated"),
-    chunks: int(row, "chunks"),
-    bytes: int(row, "bytes"),
-    notices: int(row, "notices"),
-    token_source: row["token_source"] === "worker" ? "worker" : "chunk",
-    outcome: outcomeByName.get(text(row, "outcome")) ?? "interrupted",
-    grpc_status: int(row, "grpc_status"),
-    replays: int(row, "replays"),
-    held_ms: int(row, "held_ms"),
-    ttft_ms: orNull(row, "ttft_ms"),
-    started_at: text(row, "started_at"),
-    ended_at: text(row, "ended_at"),
-    ...(merged === null ? {} : { merged_records: merged })
-  }
 }
 
 /** The largest double that is an INTEGER of SQLite: 2^63 is none. */
@@ -93,11 +66,11 @@ export const valuesOf = (record: JournalRecord): Array<string | number | null> =
   record.merged_records === undefined ? null : storable(record.merged_records)
 ]
 
-const countIn = (value: string | number | null | undefined): number => Number(value ?? 0)
-const wordIn = (value: string | number | null | undefined): string => typeof value === "string" ? value : ""
+const countIn = (value: SQLOutputValue | undefined): number => Number(value ?? 0)
+const wordIn = (value: SQLOutputValue | undefined): string => typeof value === "string" ? value : ""
 
 /** The record of what {@link valuesOf} gives. */
-export const recordOfValues = (values: ReadonlyArray<string | number | null>): JournalRecord => {
+export const recordOfValues = (values: ReadonlyArray<SQLOutputValue>): JournalRecord => {
   const [promptTokens, ttft, merged] = [values[7] ?? null, values[17] ?? null, values[20] ?? null]
   return {
     record_id: wordIn(values[0]),
@@ -123,3 +96,6 @@ export const recordOfValues = (values: ReadonlyArray<string | number | null>): J
     ...(merged === null ? {} : { merged_records: Number(merged) })
   }
 }
+
+export const recordOf = (row: SqliteRow): JournalRecord =>
+  recordOfValues(recordColumns.map((column) => row[column] ?? null))
