@@ -7,9 +7,9 @@ import * as Logging from "../layers/Logging.ts"
 import * as TomlConfig from "../layers/TomlConfig.ts"
 import { ConfigReload } from "../services/ConfigReload.ts"
 import { eventTeller, type SidecarEvents } from "../services/SidecarEvents.ts"
+import { boundHeap } from "./boundHeap.ts"
 import { unmended } from "./nodeVersion.ts"
 import { runToEnd } from "./process.ts"
-import { boundYoungGeneration } from "./youngGeneration.ts"
 
 const listed = (addresses: string | ReadonlyArray<string>): string =>
   typeof addresses === "string" ? addresses : addresses.join(", ")
@@ -83,7 +83,7 @@ const reloadOnHangUp = (hangUps: HangUps): Layer.Layer<never, never, ConfigReloa
 
 /** Runs the sidecar until a signal ends it; closing its scope is the drain. */
 export const daemon = Effect.scoped(Effect.gen(function*() {
-  boundYoungGeneration()
+  boundHeap()
   const hangUps = yield* listenForHangUps
   const loaded = yield* TomlConfig.load()
   const Sidecar = yield* Effect.promise(() => import("../layers/Sidecar.ts"))

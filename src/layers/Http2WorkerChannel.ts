@@ -19,6 +19,8 @@ import { LinkError, WorkerChannel, type WorkerLink } from "../services/WorkerCha
 
 const OPTIONS = {
   role: "client",
+  // A socket on the same machine needs no more to be kept busy, and each gateway that reads nothing costs as much memory.
+  settings: { initialWindow: 32 * 1024 },
   // The streams' own windows hold a stalled one back, this one must never be in the way.
   connectionWindow: 8 * 1024 * 1024,
   // Whether the worker is late is for the health checks to say.
