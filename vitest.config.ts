@@ -70,8 +70,10 @@ export default defineConfig(({ mode }) => ({
             name: "wire",
             include: wire,
             exclude: [...configDefaults.exclude, ...alone],
+            // Their processes are their own, their modules may be everybody's.
+            isolate: false,
             // They wait for their processes half of the time.
-            maxWorkers: availableParallelism() + 1,
+            maxWorkers: availableParallelism() + 2,
             sequence: { groupOrder: 1 },
             ...withProgram
           }

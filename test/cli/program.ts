@@ -5,7 +5,7 @@ import * as path from "node:path"
 import { createInterface } from "node:readline"
 import { onTestFinished } from "vitest"
 import { deferred, Recorder } from "../support/events.ts"
-import { nodeBinary, program } from "../support/node.ts"
+import { environment, nodeBinary, program } from "../support/node.ts"
 
 export interface ProgramExit {
   readonly code: number | null
@@ -42,7 +42,7 @@ export class Program {
     this.exited = exited.promise
     this.child = spawn(nodeBinary, [options.program ?? program, ...args], {
       cwd: options.cwd ?? temporaryFolder(),
-      env: { PATH: process.env["PATH"] ?? "", ...options.env },
+      env: { ...environment, ...options.env },
       stdio: "pipe"
     })
     this.child.stdin!.end(options.stdin ?? "")

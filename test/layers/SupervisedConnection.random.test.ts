@@ -91,7 +91,7 @@ const story = (seed: number, watch = seed % 3 !== 0) =>
   )
 
 describe("SupervisedConnection, in random trouble", () => {
-  const SEEDS = soak(100, 30)
+  const SEEDS = soak(100, 20)
   it.effect.each(Array.from({ length: SEEDS / 10 }, (_, n) => n * 10))(
     "keeps its promises and is Connected when all is well again (seeds from %d)",
     (from) =>

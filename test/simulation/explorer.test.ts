@@ -11,7 +11,7 @@ import { shrink } from "./explorer/shrink.ts"
 import { Deadlock, HotLoop, type Machine, VirtualTime } from "./explorer/virtualTime.ts"
 
 /** `npm run simulate -- --runs 20000` has more. */
-const RUNS = soak(2000, 100)
+const RUNS = soak(2000, 50)
 /** Each run takes some milliseconds. */
 const PATIENCE = 300_000
 

@@ -3,7 +3,7 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { createInterface } from "node:readline"
 import { deferred, eventually, Recorder } from "./events.ts"
-import { nodeBinary, program } from "./node.ts"
+import { environment, nodeBinary, program } from "./node.ts"
 
 /** Which of the two wires the daemon runs on (`SIDECAR_WIRE`). */
 export type WireName = "http2" | "grpc-js"
@@ -80,7 +80,7 @@ export class Sidecar {
       ...(options.uid === undefined ? {} : { uid: options.uid }),
       ...(options.gid === undefined ? {} : { gid: options.gid }),
       env: {
-        PATH: process.env["PATH"] ?? "",
+        ...environment,
         HOME: folder,
         SIDECAR_BIND_ADDR: "127.0.0.1:0",
         SIDECAR_METRICS_HOST: "127.0.0.1",

@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from "node:child_process"
 import { type Deferred, deferred, Inbox, Recorder } from "./events.ts"
-import { nodeBinary, worker } from "./node.ts"
+import { environment, nodeBinary, worker } from "./node.ts"
 import { endOfStream, tokens } from "./protobuf.ts"
 import type { Command, Event, HealthMode, Pairs, WorkerEngine } from "./workerProtocol.ts"
 
@@ -113,7 +113,7 @@ export class TestWorker {
       execArgv: [],
       serialization: "advanced",
       stdio: ["ignore", "inherit", "inherit", "ipc"],
-      env: { PATH: process.env["PATH"] ?? "" }
+      env: environment
     })
     this.#child.on("message", (event: Event) => this.#hear(event))
     this.exited = new Promise((resolve) => {

@@ -46,6 +46,7 @@ export default async (project: TestProject): Promise<(() => void) | undefined> =
     process.env["TEST_BUNDLE"] = path.join(folder, "bin/sidecar.js")
   }
   await write()
+  process.env["TEST_COMPILED"] = path.join(folder, "compiled")
   process.env["TEST_WORKER"] = path.join(folder, "worker/workerMain.js")
   project.onTestsRerun(write)
   return () => fs.rmSync(folder, { recursive: true, force: true })
