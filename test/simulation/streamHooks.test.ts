@@ -209,6 +209,38 @@ story(
 )
 
 story(
+  "the streams beside many that hooks hold up keep the worker's pace to the millisecond",
+  {
+    hooks: [{
+      name: "holds up",
+      admit: ({ model }) => model === "hang" ? Effect.never : Effect.void,
+      replies: (tokens, { model }) => {
+        if (model === "stall") return Stream.never
+        return model === "slow" ? Stream.tap(tokens, () => Effect.sleep("700 millis")) : tokens
+      }
+    }],
+    worker: { answer: Answer.tokens({ tokens: 50, every: "100 millis" }) },
+    config: { server: { max_concurrent_streams: 1000, max_worker_streams: 1000 } }
+  },
+  () =>
+    Effect.gen(function*() {
+      const open = (modelId: string, count: number) =>
+        Effect.forEach(Array.from({ length: count }), () => ScriptedGateway.open({ request: { modelId, prompt: "x" } }))
+      const distances = ({ seen: { replies } }: ScriptedGateway.GatewayCall) =>
+        replies.slice(1).map(({ at }, before) => at - (replies[before]?.at ?? 0))
+      const held = [...yield* open("hang", 50), ...yield* open("stall", 50), ...yield* open("slow", 50)]
+      const others = yield* open("good", 10)
+      yield* pass("6 seconds")
+      for (const call of others) {
+        assert.strictEqual(call.seen.status?.code, 0)
+        assert.strictEqual(call.seen.tokens.length, 50)
+        assert.deepStrictEqual([...new Set(distances(call).slice(0, 49))], [100])
+      }
+      for (const call of held) assert.isUndefined(call.seen.status)
+    })
+)
+
+story(
   "a gateway that leaves while a hook thinks, or in the middle, leaves nothing behind",
   {
     hooks: [{ name: "thinks", admit: () => Effect.sleep("2 seconds"), replies: (tokens) => tokens }],

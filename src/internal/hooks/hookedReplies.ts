@@ -11,6 +11,7 @@ import type {
 } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { decodePredictReply, decodePredictRequest } from "../inProcess/predictMessages.ts"
+import { PullSource } from "../stream/pullSource.ts"
 import { FrameInbox } from "../wire/frameInbox.ts"
 import { frame, payloads, PREFIX_BYTES } from "../wire/frames.ts"
 import { Writer } from "../wire/protobuf.ts"
@@ -71,6 +72,7 @@ class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> impleme
   #fiber: Fiber.Fiber<void, unknown> | undefined
   /** Of the last batch, what the hooks have not taken. */
   readonly #kept: Rest = { rest: undefined }
+  readonly #source = new PullSource<string>()
   #end: CallBroken | Cause.Done<GrpcStatus> | undefined
   #ended: Taken | undefined
   #over = false
@@ -131,6 +133,7 @@ class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> impleme
   cancel(): void {
     this.#over = true
     this.drop()
+    this.#source.next = undefined
     this.#fiber?.interruptUnsafe()
   }
 
@@ -145,10 +148,12 @@ class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> impleme
   #begin(request: FrameBatch): void {
     const [message = new Uint8Array()] = payloads(request)
     const decoded = decodePredictRequest(request[0] === 0 ? message : new Uint8Array())
-    const tokens = Stream.fromPull(Effect.succeed(this.#tokens))
+    this.#source.next = this.#tokens
     this.#fiber = this.#hooks.fork(
-      Stream.suspend(() => this.#hooks.transform(tokens, decoded)).pipe(
-        Stream.runForEach((text) => this.#emit(text)),
+      // A hook that throws where it makes its Stream is caught as one that does when it runs.
+      Effect.suspend(() =>
+        Stream.runForEach(this.#hooks.transform(this.#source.stream, decoded), (text) => this.#emit(text))
+      ).pipe(
         Effect.raceFirst(this.#standstill),
         Effect.exit,
         Effect.flatMap((exit) => this.#finish(exit))
@@ -236,6 +241,7 @@ class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> impleme
   }
 
   #finish(exit: Exit.Exit<void, HookFailure>): Effect.Effect<void> {
+    this.#source.next = undefined
     if (this.#over) return Effect.void
     if (Exit.isFailure(exit)) {
       const failure = exit.cause.reasons.find(Cause.isFailReason)?.error
