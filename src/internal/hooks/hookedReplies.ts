@@ -11,7 +11,7 @@ import type {
 } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
 import { decodePredictReply, decodePredictRequest } from "../inProcess/predictMessages.ts"
-import { PullSource } from "../stream/pullSource.ts"
+import { PullSource } from "../pullSource.ts"
 import { FrameInbox } from "../wire/frameInbox.ts"
 import { frame, payloads, PREFIX_BYTES } from "../wire/frames.ts"
 import { Writer } from "../wire/protobuf.ts"
