@@ -14,6 +14,7 @@ export interface FakeCallOptions {
   readonly peer?: string
   /** Writes after which the reply side is full; each {@link FakeCall.read} takes one. Default: never full. */
   readonly capacity?: number
+  readonly takesSingleFrames?: boolean
 }
 
 /** A gateway's call in memory, driven and observed by a test. */
@@ -31,6 +32,9 @@ export class FakeCall extends PulledRequests implements ServerCall {
   ended: Status | undefined
   delivery: "flush" | "now" | undefined
   headers: Metadata | undefined
+  /** What the headers said about the frames. */
+  replyEncoding: string | undefined
+  readonly takesSingleFrames: boolean
   readonly #sent: Array<() => boolean> = []
   #flowing = false
   #unread = 0
@@ -44,6 +48,7 @@ export class FakeCall extends PulledRequests implements ServerCall {
     this.timeoutMillis = options.timeoutMillis
     this.encoding = options.encoding
     this.peer = { address: options.peer ?? "127.0.0.1:1", trusted: options.trusted ?? true }
+    this.takesSingleFrames = options.takesSingleFrames ?? false
     this.#capacity = options.capacity ?? Number.POSITIVE_INFINITY
   }
 
@@ -92,8 +97,10 @@ export class FakeCall extends PulledRequests implements ServerCall {
     this.#pump()
   }
 
-  sendHeaders(metadata: Metadata): void {
-    this.headers ??= metadata
+  sendHeaders(metadata: Metadata, encoding?: string): void {
+    if (this.headers !== undefined) return
+    this.headers = metadata
+    this.replyEncoding = encoding
   }
 
   write(batch: FrameBatch): boolean {
