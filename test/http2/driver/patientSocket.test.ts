@@ -48,3 +48,41 @@ describe("A socket whose peer has closed", () => {
     assert.include(error, "EPIPE")
   })
 })
+
+describe("What a socket reads into shared memory", () => {
+  const told = async (sizes: ReadonlyArray<number>, listenAfter: number) => {
+    const server = net.createServer().listen(0, "127.0.0.1")
+    await once(server, "listening")
+    const address = server.address()
+    const port = typeof address === "object" && address !== null ? address.port : 0
+    const client = new PatientSocket().connect(port, "127.0.0.1")
+    const [accepted] = await once(server, "connection")
+    assert.instanceOf(accepted, net.Socket)
+    if (client.connecting) await once(client, "connect")
+    const chunks: Array<Uint8Array> = []
+    const listen = () => client.on("data", (chunk) => void chunks.push(chunk))
+    let sent = 0
+    for (const [at, size] of sizes.entries()) {
+      if (at === listenAfter) listen()
+      await new Promise((resolve) => accepted.write(Buffer.alloc(size, at + 1), resolve))
+      sent += size
+    }
+    if (sizes.length === listenAfter) listen()
+    while (chunks.reduce((sum, { length }) => sum + length, 0) < sent) await once(client, "data")
+    accepted.end()
+    await once(client, "close")
+    server.close()
+    return Buffer.concat(chunks)
+  }
+  const expected = (sizes: ReadonlyArray<number>) => Buffer.concat(sizes.map((size, at) => Buffer.alloc(size, at + 1)))
+
+  it("stays as it came, however much comes after it", async () => {
+    const sizes = [1, 70_000, 9, 16_383, 16_384, 16_385, 65_536, 200_000, 60]
+    assert.isTrue(expected(sizes).equals(await told(sizes, 0)))
+  })
+
+  it("waits for its listener", async () => {
+    const sizes = [60, 70_000, 60]
+    for (const after of [1, 2, 3]) assert.isTrue(expected(sizes).equals(await told(sizes, after)), `after ${after}`)
+  })
+})
