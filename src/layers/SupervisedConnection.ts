@@ -19,6 +19,7 @@ import { WorkerMetrics } from "../services/WorkerMetrics.ts"
 interface Recollection {
   lastHealth: WorkerHealth | undefined
   saidSaturated: boolean
+  saidLate: boolean
 }
 
 const make = Effect.gen(function*() {
@@ -34,7 +35,7 @@ const make = Effect.gen(function*() {
   const monotonic = monotonicMillis(clock)
   const stableMillis = Math.max(health.check_interval_secs, health.reconnect_delay_secs) * 1000
 
-  const recollection: Recollection = { lastHealth: undefined, saidSaturated: false }
+  const recollection: Recollection = { lastHealth: undefined, saidSaturated: false, saidLate: false }
   let now: Supervision.Supervision<Session.WorkerSession> = Supervision.initial
   const moved = Latch.makeUnsafe(false)
 
@@ -91,8 +92,13 @@ const make = Effect.gen(function*() {
         return prove()
       case "Saturated":
         metrics.workerSaturated()
-        if (!recollection.saidSaturated) fork(Effect.logWarning(Saying.saturated(verdict.openCalls)))
-        recollection.saidSaturated = true
+        if (verdict.openCalls > 0 && !recollection.saidSaturated) {
+          recollection.saidSaturated = true
+          fork(Effect.logWarning(Saying.saturated(verdict.openCalls)))
+        } else if (verdict.openCalls === 0 && !recollection.saidLate) {
+          recollection.saidLate = true
+          fork(Effect.logWarning(Saying.late))
+        }
         status.apply(Evidence.Saturated({ at: wall() }))
         return prove()
       case "Failed":

@@ -39,6 +39,11 @@ export const saturated = (openCalls: number): string =>
   } open: all its threads are busy with streams, which ` +
   "does not mean that it is down; set [server] max_worker_streams below its number of threads (a CY-LLM worker has 10)"
 
+/** Said once: it is not our streams that keep the worker from answering. */
+export const late =
+  "the worker's Health answers late, and no call of this sidecar is open: its machine or somebody else keeps it busy, which " +
+  "does not mean that it is down"
+
 /** Said once for each outage: the first phase of the reconnect schedule is over. */
 export const exhausted = (attempts: number, everySecs: number): string =>
   `${
