@@ -163,8 +163,7 @@ export class Http2Stream {
       this.recvCredit += block.length
       if (this.handler?.onData(block) === false) this.#paused = true
     }
-    if (this.#paused) return
-    if (this.recvCredit > 0 && !this.remoteEnd && !this.closed) this.#host.reopen(this)
+    if (!this.#paused && this.recvCredit > 0 && !this.remoteEnd && !this.closed) this.#host.reopen(this)
     this.#settle()
   }
 
@@ -225,10 +224,14 @@ export class Http2Stream {
     if (!this.closed && !this.ending) this.handler?.onDrain()
   }
 
-  /** Tells the end once everything before it was taken. */
+  /**
+   * Tells the end once everything before it was handed up: to a client that is full, too, since nothing more comes. What a
+   * server's handler is told begins with {@link Http2Stream.resume}.
+   */
   #settle(): void {
     const { handler } = this
-    if (handler === undefined || this.#paused || (this.#inbox !== undefined && this.#inbox.size > 0)) return
+    if (handler === undefined || (this.#inbox !== undefined && this.#inbox.size > 0)) return
+    if (this.#paused && this.#host.role === "server") return
     if (this.remoteEnd && !this.#endTold) {
       this.#endTold = true
       handler.onEnd(this.#remoteTrailers)

@@ -199,7 +199,7 @@ export class ScriptedCall implements RawCall {
   }
 
   #settle(): void {
-    if (this.#over || this.#end === undefined || this.#paused || this.#backlog.length > 0) return
+    if (this.#over || this.#end === undefined || this.#backlog.length > 0) return
     this.#over = true
     this.#listener.onEnd(this.#end)
   }

@@ -93,6 +93,18 @@ describe("A stream that is delivered", () => {
       assert.deepStrictEqual(call.replies.length, 3)
       assert.deepStrictEqual([stream.tally.replays, events], [1, ["held", "replayed", "first_token"]])
     }))
+
+  it.effect("waits for the pause between two refusals, also when they come in the turn in which it asks", () =>
+    Effect.gen(function*() {
+      const bench = yield* makeBench()
+      bench.first.leave("GoingAway", "")
+      const begun = yield* begin(bench, (stream) => deliver(stream, undefined))
+      for (const refusals of [1, 2, 3]) {
+        assert.deepStrictEqual([bench.openings.length, waits(begun)], [refusals, true])
+        yield* TestClock.adjust(20)
+      }
+      yield* Fiber.interrupt(begun.fiber)
+    }))
 })
 
 describe("A gateway that takes no more", () => {
@@ -121,6 +133,18 @@ describe("A gateway that takes no more", () => {
       yield* TestClock.adjust(4999)
       assert.isTrue(waits(begun))
       yield* TestClock.adjust(1)
+      const expected = { _tag: "StreamIdle", phase: "idle", idleSecs: 5, delivered: 1, reason: "stream_idle" }
+      assert.deepStrictEqual(yield* whyOf(begun), expected)
+    }))
+
+  it.effect("has this time exactly, also when its own patience would have lasted longer", () =>
+    Effect.gen(function*() {
+      const bench = yield* makeBench({ server: { stream_idle_timeout_secs: 5, slow_reader_timeout_secs: 60 } })
+      const begun = yield* delivering(bench, { capacity: 1 })
+      begun.worker.send(one)
+      yield* TestClock.adjust(50_000)
+      begun.call.read()
+      yield* TestClock.adjust(5000)
       const expected = { _tag: "StreamIdle", phase: "idle", idleSecs: 5, delivered: 1, reason: "stream_idle" }
       assert.deepStrictEqual(yield* whyOf(begun), expected)
     }))

@@ -113,7 +113,7 @@ const carryReplies = (
   const { reader } = limits
   const read = Effect.map(Effect.suspend(() => call.writable), () => {
     limits.lastFrameAt = watchdog.now()
-    reader.ready()
+    if (reader.ready()) watchdog.nearer(limits.dueAt())
   })
   const next: Effect.Effect<Status, E.StreamError> = Effect.matchEffect(worker.replies, {
     onSuccess: ([batch]) => {

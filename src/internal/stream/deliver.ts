@@ -46,9 +46,9 @@ const untilRead = (stream: StreamUnderWay): Effect.Effect<void> =>
   Effect.suspend(() => {
     const { attempt, call, env, limits } = stream
     const read = Effect.map(call.writable, () => {
-      limits.reader.ready()
       // The worker was not asked for anything meanwhile.
       limits.lastFrameAt = env.watchdog.now()
+      if (limits.reader.ready()) env.watchdog.nearer(limits.dueAt())
     })
     return attempt === undefined || stream.rest !== undefined ? read : Effect.raceFirst(read, attempt.worker.over)
   })

@@ -104,14 +104,24 @@ export class WaitingRoom implements Watched {
 
   due(now: number): void {
     this.#releaseAt = Number.POSITIVE_INFINITY
-    let left = this.#atOnce
-    for (const stream of this.#waiting) {
-      if (left-- === 0 || !this.#options.isOpen()) break
+    for (const stream of this.#first(this.#atOnce)) {
+      if (!this.#options.isOpen()) break
+      if (!this.#waiting.has(stream)) continue
       this.leave(stream)
       stream.release()
     }
     const goesOn = this.#waiting.size > 0 && this.#options.isOpen()
     this.#atOnce = goesOn ? Math.ceil(this.#atOnce * RELEASE_GROWTH) : FIRST_RELEASE
     if (goesOn) this.#releaseAt = now + RELEASE_PAUSE_MILLIS
+  }
+
+  /** Whose turn it is. One that is refused at once, and comes back meanwhile, waits for the next time. */
+  #first(count: number): ReadonlyArray<Waiting> {
+    const first: Array<Waiting> = []
+    for (const stream of this.#waiting) {
+      if (first.length === count) break
+      first.push(stream)
+    }
+    return first
   }
 }

@@ -225,6 +225,31 @@ describe("RFC 9113 §6.9.2 Initial Flow-Control Window Size", () => {
   })
 })
 
+describe("A client's stream that takes no more for now", () => {
+  const full = () => {
+    const endpoint = new Endpoint({ role: "client" }, { takes: () => false })
+    const stream = openStream(endpoint)
+    endpoint.receive(concat(settings(), settingsAck, response(1), data(1, "a")))
+    return { endpoint, stream }
+  }
+
+  it("hears its end, or its reset, at once when nothing waits before it", () => {
+    const [answered, reset] = [full(), full()]
+    answered.endpoint.receive(trailers(1))
+    assert.deepStrictEqual(answered.endpoint.events.slice(-2), ["1 data a", "1 end grpc-status 0"])
+    reset.endpoint.receive(rst(1))
+    assert.strictEqual(reset.endpoint.events.at(-1), "1 reset 8 peer")
+  })
+
+  it("hears it behind what waits", () => {
+    const { endpoint, stream } = full()
+    endpoint.receive(concat(data(1, "b"), trailers(1)))
+    assert.strictEqual(endpoint.events.at(-1), "1 data a")
+    stream.resume()
+    assert.deepStrictEqual(endpoint.events.slice(-2), ["1 data ab", "1 end grpc-status 0"])
+  })
+})
+
 describe("RFC 9113 §5.1.2 Stream Concurrency", () => {
   it("a client holds back what has not left when the server's first SETTINGS allow fewer", () => {
     const endpoint = new Endpoint({ role: "client" })
