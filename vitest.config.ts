@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os"
 import { configDefaults, defineConfig } from "vitest/config"
+import { SlowFirst } from "./test/support/run/slowFirst.ts"
 
 /** Real sockets, real processes, foreign peers, files and threads: these wait for other processes and share the machine. */
 const wire = [
@@ -47,11 +48,20 @@ export default defineConfig(({ mode }) => ({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     maxWorkers: availableParallelism(),
+    sequence: { sequencer: SlowFirst },
     coverage: { provider: "v8", include: ["src/**"], reporter: ["text-summary", "lcov"] },
     projects: mode === "soak"
       ? [{
         extends: true,
-        test: { name: "soak", include: soak, env: { SOAK: "1" }, testTimeout: 600_000, ...withProgram }
+        test: {
+          name: "soak",
+          include: soak,
+          env: { SOAK: "1" },
+          testTimeout: 600_000,
+          // Half of them wait: for a broker, a browser, Prometheus.
+          maxWorkers: availableParallelism() + 1,
+          ...withProgram
+        }
       }]
       : [
         {
