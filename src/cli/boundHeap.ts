@@ -6,7 +6,7 @@ const ENOUGH_BYTES = 16 * 1024 * 1024
 
 /**
  * The old generation may grow by this share of what lives in it, and by 8 MiB at least, before it is collected. Left to itself it
- * trebles first, and what it leaves behind then stays resident. Percent.
+ * grows to several times as much first, and what it leaves behind then stays resident. Percent.
  */
 const OLD_GROWTH_PERCENT = 50
 

@@ -2,6 +2,7 @@ import { Socket } from "node:net"
 
 /** What the kernel is asked for at once. */
 const READ_BYTES = 65_536
+const NEARLY_FULL_BYTES = 49_152
 
 /**
  * The memory that a socket reads into. Node by itself takes {@link READ_BYTES} for each read, cuts them to what came, and has
@@ -14,10 +15,13 @@ class Reads {
   /** Where the next read goes. */
   readonly buffer = (): Uint8Array => this.#memory
 
-  /** So many bytes have come. What is small is copied; what is large is given away, and other memory takes its place. */
+  /**
+   * So many bytes have come. They are copied, or the memory is given away with them when it is nearly full and other memory takes
+   * its place: whoever keeps a part of them keeps it all.
+   */
   readonly callback = (bytes: number): boolean => {
     const memory = this.#memory
-    if (bytes * 4 < READ_BYTES) return this.onChunk(Buffer.from(memory.subarray(0, bytes)))
+    if (bytes < NEARLY_FULL_BYTES) return this.onChunk(Buffer.from(memory.subarray(0, bytes)))
     this.#memory = Buffer.allocUnsafeSlow(READ_BYTES)
     return this.onChunk(memory.subarray(0, bytes))
   }
