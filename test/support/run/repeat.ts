@@ -53,6 +53,8 @@ for (let n = 1; n <= repeats; n++) {
   print(`run ${n} of ${repeats}: ${countsOf(outcome)}, ${Math.round((performance.now() - began) / 1000)} s`)
   for (const name of all) print(`  ${name}`)
 }
+// They would keep this process alive.
+stop()
 fs.rmSync(folder, { recursive: true, force: true })
 
 for (const [name, times] of [...failures].toSorted(([, a], [, b]) => b - a)) print(`${times} of ${repeats}: ${name}`)
