@@ -22,7 +22,7 @@ export interface StreamHandler {
    * full; nothing more is handed up until {@link Http2Stream.resume}, and the stream's window holds the peer back.
    */
   onData(bytes: Uint8Array): boolean
-  /** The peer's side is complete, and all before it was taken. */
+  /** The peer's side is complete, and all before it was handed up; a client hears it also while it is full. */
   onEnd(trailers: HeaderBlock | undefined): void
   /** The stream is over. To a client all that came before is handed up first; a server's handler hears it at once. */
   onReset(code: number, cause: ResetCause): void

@@ -14,7 +14,7 @@ import { FrameInbox } from "./frameInbox.ts"
 export interface ReplyListener {
   /** Initial metadata; at most once, not for a Trailers-Only answer. */
   onHeaders(metadata: Metadata): void
-  /** Whole frames. `false` means full: read no further until {@link RawCall.resume}; what was cut may still follow. */
+  /** Whole frames. `false` means full: read no further until {@link RawCall.resume}; what was cut, and the end, may still follow. */
   onFrames(batch: FrameBatch): boolean
   /** Exactly once, after every frame that came before it; never after {@link RawCall.cancel}. */
   onEnd(end: CallEnd): void
