@@ -48,6 +48,8 @@ export default defineConfig(({ mode }) => ({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     maxWorkers: availableParallelism(),
+    // Node loads the sources itself, as it does where they are run: no second compiler, and what it loads is what was tested.
+    experimental: { viteModuleRunner: false },
     sequence: { sequencer: SlowFirst },
     coverage: { provider: "v8", include: ["src/**"], reporter: ["text-summary", "lcov"] },
     projects: mode === "soak"

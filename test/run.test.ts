@@ -12,10 +12,15 @@ const written = (tests: Tests, status = "passed", millis = 1000): string => {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "results-"))
   onTestFinished(() => fs.rmSync(folder, { recursive: true }))
   const file = path.join(folder, "results.json")
-  const assertionResults = Object.entries(tests).map(([fullName, status]) => ({ fullName, status }))
+  const assertionResults = Object.entries(tests).map(([fullName, status]) => ({
+    fullName,
+    status,
+    failureMessages: status === "failed" ? [`Error: ${fullName} is not\n    at a.test.ts:1`] : []
+  }))
   const testResults = [{
     name: path.join(root, "test/a.test.ts"),
     status,
+    message: status === "failed" ? "Error: a hook" : "",
     startTime: 0,
     endTime: millis,
     assertionResults
@@ -37,10 +42,13 @@ describe("the counts of several runs", () => {
     )
     expect(countsOf(outcome)).toBe("1 passed, 1 failed, 0 skipped")
     expect(namesOf(outcome, "failed")).toEqual(["test/a.test.ts > one"])
+    expect([...outcome.reasons]).toEqual([["test/a.test.ts > one", "Error: one is not"]])
   })
 
   it("have a file that could not be loaded, or whose hooks failed, as a failure", () => {
-    expect(countsOf(outcomeOf(written({}, "failed")))).toBe("0 passed, 1 failed, 0 skipped")
+    const outcome = outcomeOf(written({}, "failed"))
+    expect(countsOf(outcome)).toBe("0 passed, 1 failed, 0 skipped")
+    expect([...outcome.reasons]).toEqual([["test/a.test.ts", "Error: a hook"]])
     expect(countsOf(outcomeOf(written({ one: "passed" }, "failed")))).toBe("1 passed, 1 failed, 0 skipped")
   })
 

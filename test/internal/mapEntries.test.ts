@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { loadSync } from "@grpc/proto-loader"
 import { protoPath as healthProto } from "grpc-health-check"
-import { FileDescriptorProto } from "protobufjs/ext/descriptor/index.js"
+import descriptor from "protobufjs/ext/descriptor/index.js"
 import { protoPath } from "../../src/internal/client/aiProto.ts"
 import { withMapEntryNames } from "../../src/internal/handlers/mapEntries.ts"
 
@@ -26,7 +26,7 @@ const fileOf = (path: string): Buffer => {
   return assert.fail(`${path} has no messages`)
 }
 
-const decode = (bytes: Uint8Array): File => FileDescriptorProto.decode(bytes).toJSON() as unknown as File
+const decode = (bytes: Uint8Array): File => descriptor.FileDescriptorProto.decode(bytes).toJSON() as unknown as File
 
 const mapsOf = (file: File): ReadonlyArray<string> =>
   file.messageType.flatMap((message) =>

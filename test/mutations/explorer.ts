@@ -7,13 +7,14 @@ import { pathToFileURL } from "node:url"
 import type { explore as Explore } from "../simulation/explorer/explore.ts"
 import type { Found, Task } from "./workshop.ts"
 
-const play = async ({ copy, runs, seed, wanted }: Task): Promise<Found> => {
-  const module: { readonly explore: typeof Explore } = await import(
-    pathToFileURL(join(copy, "test/simulation/explorer/explore.ts")).href
-  )
+interface Explorer {
+  readonly explore: typeof Explore
+}
+
+const playFrom = (seed: number, { explore }: Explorer, { runs, wanted }: Task): Found => {
   const broken: Array<string> = []
   for (let played = 0; played < runs;) {
-    const { failure, runs: more } = module.explore({ seed: seed + played, runs: runs - played, shrinkRuns: 0 })
+    const { failure, runs: more } = explore({ seed: seed + played, runs: runs - played, shrinkRuns: 0 })
     played += more
     if (failure === undefined) break
     const rules = failure.broken.map(({ rule }) => rule)
@@ -23,6 +24,11 @@ const play = async ({ copy, runs, seed, wanted }: Task): Promise<Found> => {
     }
   }
   return { runs, seed: undefined, broken }
+}
+
+const play = async (task: Task): Promise<ReadonlyArray<Found>> => {
+  const module: Explorer = await import(pathToFileURL(join(task.copy, "test/simulation/explorer/explore.ts")).href)
+  return task.seeds.map((seed) => playFrom(seed, module, task))
 }
 
 process.on("message", (task: Task) => void play(task).then((found) => process.send?.(found)))

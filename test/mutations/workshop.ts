@@ -6,11 +6,10 @@ import type { Mutant } from "./mutants.ts"
 
 const root = join(import.meta.dirname, "../..")
 
-/** So many runs of the explorer in this copy. */
+/** So many runs of the explorer in this copy, from each of these seeds. */
 export interface Task {
   readonly copy: string
-  /** The first seed. */
-  readonly seed: number
+  readonly seeds: ReadonlyArray<number>
   readonly runs: number
   /** The explorer goes on until one of these rules is broken; none: until any is. */
   readonly wanted: ReadonlyArray<string>
@@ -76,17 +75,22 @@ export const exploreByCommand = (edits: Mutant["edits"], runs: number): Promise<
 export class Workshop {
   #child: ChildProcess | undefined
 
-  explore(runs: number, seed: number, { edits, found }: Pick<Mutant, "edits" | "found">): Promise<Found> {
+  /** What it finds from each of the seeds, in their order. */
+  explore(
+    runs: number,
+    seeds: ReadonlyArray<number>,
+    { edits, found }: Pick<Mutant, "edits" | "found">
+  ): Promise<ReadonlyArray<Found>> {
     return withCopy(edits, (copy) => {
       const child = this.#running()
-      const { promise, reject, resolve } = Promise.withResolvers<Found>()
+      const { promise, reject, resolve } = Promise.withResolvers<ReadonlyArray<Found>>()
       const died = (code: number | null) => reject(new Error(`the explorer ended with exit code ${code}`))
       child.once("exit", died)
-      child.once("message", (found: Found) => {
+      child.once("message", (found: ReadonlyArray<Found>) => {
         child.off("exit", died)
         resolve(found)
       })
-      child.send({ copy, seed, runs, wanted: found } satisfies Task)
+      child.send({ copy, seeds, runs, wanted: found } satisfies Task)
       return promise
     })
   }

@@ -9,7 +9,7 @@ import { VirtualTime } from "./explorer/virtualTime.ts"
 const { Action } = Timeline
 
 const OUTAGES = soak(100, 30)
-const STREAMS_EACH = 100
+const STREAMS_EACH = soak(100, 60)
 
 const outages = [
   { words: "dies", begin: Action.Die(), end: Action.ComeBack() },

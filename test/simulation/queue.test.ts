@@ -170,7 +170,7 @@ describe("The places at the worker", () => {
       config: { server: { max_worker_streams: 1, max_concurrent_streams: 30_000, max_queued_streams: 30_000 } }
     },
     Effect.gen(function*() {
-      const calls = yield* gateways(10_000)
+      const calls = yield* gateways(5_000)
       yield* pass("1 second")
       yield* worker("die")
       yield* pass("1 second")

@@ -9,6 +9,8 @@ export type TestState = "passed" | "failed" | "skipped"
 export interface RunOutcome {
   /** By file and full name; what ran several times is there once, and has failed when it has failed once. */
   readonly tests: ReadonlyMap<string, TestState>
+  /** The first line of what a failed test, or a file that could not be loaded, said. */
+  readonly reasons: ReadonlyMap<string, string>
   /** Milliseconds that each file took, once for each run. */
   readonly files: ReadonlyArray<{ readonly file: string; readonly millis: number }>
 }
@@ -24,7 +26,12 @@ const worst = (one: TestState, other: TestState | undefined): TestState =>
  */
 export const outcomeOf = (...results: ReadonlyArray<string>): RunOutcome => {
   const tests = new Map<string, TestState>()
+  const reasons = new Map<string, string>()
   const files: Array<{ readonly file: string; readonly millis: number }> = []
+  const explain = (name: string, words: string | undefined) => {
+    const [line] = (words ?? "").split("\n")
+    if (line) reasons.set(name, line)
+  }
   const add = (name: string, state: TestState) => tests.set(name, worst(state, tests.get(name)))
   for (const one of results) {
     if (!fs.existsSync(one)) {
@@ -32,14 +39,20 @@ export const outcomeOf = (...results: ReadonlyArray<string>): RunOutcome => {
       continue
     }
     const { testResults }: JsonTestResults = JSON.parse(fs.readFileSync(one, "utf8"))
-    for (const { assertionResults, endTime, name, startTime, status } of testResults) {
+    for (const { assertionResults, endTime, message, name, startTime, status } of testResults) {
       const file = path.relative(root, name)
       files.push({ file, millis: endTime - startTime })
-      for (const { fullName, status } of assertionResults) add(`${file} > ${fullName}`, stateOf(status))
-      if (status === "failed" && assertionResults.every((test) => test.status !== "failed")) add(file, "failed")
+      for (const { failureMessages, fullName, status } of assertionResults) {
+        add(`${file} > ${fullName}`, stateOf(status))
+        explain(`${file} > ${fullName}`, failureMessages?.[0])
+      }
+      if (status === "failed" && assertionResults.every((test) => test.status !== "failed")) {
+        add(file, "failed")
+        explain(file, message)
+      }
     }
   }
-  return { tests, files }
+  return { tests, reasons, files }
 }
 
 /** The names of those in this state. */

@@ -6,7 +6,7 @@ const failed = namesOf(outcome, "failed")
 const lines = [
   "the ten slowest files:",
   ...slowest(outcome, 10),
-  ...failed.map((name) => `failed: ${name}`),
+  ...failed.map((name) => `failed: ${[name, outcome.reasons.get(name) ?? []].flat().join(": ")}`),
   countsOf(outcome)
 ]
 process.stdout.write(`${lines.join("\n")}\n`)
