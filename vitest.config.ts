@@ -61,7 +61,7 @@ export default defineConfig(({ mode }) => ({
           env: { SOAK: "1" },
           testTimeout: 600_000,
           // Half of them wait: for a broker, a browser, Prometheus.
-          maxWorkers: availableParallelism() + 1,
+          maxWorkers: availableParallelism() + 2,
           ...withProgram
         }
       }]

@@ -69,7 +69,7 @@ const closeOne = (tokens: number) =>
   })
 
 /** Streams a minute of the day without billing, and the queue that they overrun. */
-const RATE = soak(600, 3)
+const RATE = soak(300, 3)
 const QUEUE = soak(10_000, 2000)
 
 describe("BillingReporter", () => {

@@ -8,7 +8,7 @@ import { exploreByCommand, Workshop } from "./workshop.ts"
 /** The explorer finds every planted fault within so many runs. */
 const RUNS = 2000
 /** A copy is like the sources, which the explorer's own test plays far more often. */
-const HEALTHY_RUNS = 100
+const HEALTHY_RUNS = 50
 /** Where it begins: a fault that is found from several places is not found by luck. */
 const SEEDS = soak([1, 100_000], [1])
 /** All of them in the long form; every fourth in the suite that one runs before each commit. */
