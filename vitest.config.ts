@@ -39,6 +39,9 @@ const soak = [
   "test/wire/usageCrash.test.ts"
 ]
 
+/** In a run whose long forms follow (`.ci/run`), their files are not played twice. */
+const later = process.env["LONG_FORMS_FOLLOW"] === "1" ? soak : []
+
 /** The daemon that these run is built once before them. */
 const withProgram = { globalSetup: ["test/support/run/program.ts"] }
 
@@ -71,7 +74,7 @@ export default defineConfig(({ mode }) => ({
           test: {
             name: "fast",
             include: ["test/**/*.test.ts"],
-            exclude: [...configDefaults.exclude, ...wire, ...alone, ...longOnly],
+            exclude: [...configDefaults.exclude, ...wire, ...alone, ...longOnly, ...later],
             // Pure code on virtual time: its files may share their modules.
             isolate: false
           }
@@ -81,7 +84,7 @@ export default defineConfig(({ mode }) => ({
           test: {
             name: "wire",
             include: wire,
-            exclude: [...configDefaults.exclude, ...alone],
+            exclude: [...configDefaults.exclude, ...alone, ...later],
             // Their processes are their own, their modules may be everybody's.
             isolate: false,
             // They wait for their processes half of the time.
@@ -92,7 +95,14 @@ export default defineConfig(({ mode }) => ({
         },
         {
           extends: true,
-          test: { name: "alone", include: alone, fileParallelism: false, sequence: { groupOrder: 2 }, ...withProgram }
+          test: {
+            name: "alone",
+            include: alone,
+            exclude: [...configDefaults.exclude, ...later],
+            fileParallelism: false,
+            sequence: { groupOrder: 2 },
+            ...withProgram
+          }
         }
       ]
   }

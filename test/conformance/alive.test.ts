@@ -120,7 +120,7 @@ describe.skipIf(python === undefined).each(wires)(`a C-core worker on the %s wir
   it("that renews its connections refuses no stream of eight gateways", async () => {
     const lab = emptyLab({ wire, worker: false })
     await startWorker(lab, {
-      channelArgs: ["grpc.max_connection_age_ms=300", "grpc.max_connection_age_grace_ms=20000"]
+      channelArgs: ["grpc.max_connection_age_ms=600", "grpc.max_connection_age_grace_ms=20000"]
     })
     const sidecar = await lab.startSidecar()
     await sidecar.connected()
