@@ -12,6 +12,7 @@ import { Http2ServerCall } from "../internal/http2/http2ServerCall.ts"
 import { admitRequest } from "../internal/http2/httpRequest.ts"
 import { tlsDoor } from "../internal/http2/tlsDoor.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
+import { isOutOfFiles } from "../internal/openFiles.ts"
 import { listen } from "../internal/wire/listen.ts"
 import { namesOf, type PeerFacts, trustOf } from "../internal/wire/trust.ts"
 import { GatewayMetrics } from "../services/GatewayMetrics.ts"
@@ -163,7 +164,7 @@ const make: Effect.Effect<
         if (secure !== undefined) return secure(socket)
         const connection = serve(socket, kind, kind === "unix" ? undefined : visitor, false)
         visitor.dismiss = () => connection.dismiss()
-      }, (error) => report.limit(error.code === "EMFILE" || error.code === "ENFILE" ? "descriptors" : "accept", "any"))
+      }, (error) => report.limit(isOutOfFiles(error.code) ? "descriptors" : "accept", "any"))
     }))
   yield* Effect.forkScoped(watchDescriptors(() => report.limit("descriptors", "any")))
   // After the listeners, so that it runs before them: who calls is told first.

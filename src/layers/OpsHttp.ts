@@ -2,6 +2,7 @@ import { Clock, Effect, Fiber, Layer, Option, type Scope } from "effect"
 import { hostname } from "node:os"
 import * as RecentWindow from "../internal/metrics/recentWindow.ts"
 import { monotonicMillis } from "../internal/monotonic.ts"
+import { isOutOfFiles, OUT_OF_FILES } from "../internal/openFiles.ts"
 import { prefersOpenMetrics } from "../internal/ops/accepted.ts"
 import type { OpsLimit } from "../internal/ops/opsConnections.ts"
 import { type OpsAnswer, type OpsPage, type OpsPages, serve } from "../internal/ops/opsServer.ts"
@@ -241,6 +242,7 @@ const bindError = (error: Error, host: string, port: number, owner: PortOwner): 
   const code = codeOf(error)
   const say = (reason: BindError["reason"], detail: string) =>
     new BindError({ key, address: `${host}:${port}`, reason, detail })
+  if (isOutOfFiles(code)) return say("unavailable", `cannot listen on metrics port ${port}: ${OUT_OF_FILES}`)
   switch (code) {
     case "EADDRINUSE":
       return say("in_use", inUse(port, owner))

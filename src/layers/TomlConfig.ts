@@ -1,5 +1,5 @@
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
-import { Config, Effect, FileSystem, Layer, Option, type PlatformError, Result } from "effect"
+import { Config, Effect, FileSystem, Layer, Option, type PlatformError, Result, Semaphore } from "effect"
 import { resolve as resolvePath } from "node:path"
 import { type Reading, readSettings, readToml } from "../internal/config/document.ts"
 import { type Env, readEnvironment } from "../internal/config/environment.ts"
@@ -161,6 +161,8 @@ export const layerLive = (
   const changed = (): void => {
     for (const listener of listeners) listener()
   }
+  // One at a time: what was read earlier must not come into force later.
+  const turns = Semaphore.makeUnsafe(1)
   const reload = Effect.gen(function*() {
     const { settings, warnings } = yield* load(options)
     // What the door would not take must not be in force either.
@@ -181,7 +183,7 @@ export const layerLive = (
   return Layer.merge(
     Layer.succeed(SidecarConfig, live.settings),
     Layer.succeed(ConfigReload, {
-      reload: Effect.provide(reload, NodeFileSystem.layer),
+      reload: turns.withPermit(Effect.provide(reload, NodeFileSystem.layer)),
       setLogLevel: (log_level) =>
         Effect.sync(() => {
           live.apply({ ...live.settings, observability: { ...live.settings.observability, log_level } })

@@ -1,7 +1,8 @@
+import { spawnSync } from "node:child_process"
 import * as fs from "node:fs"
 import * as path from "node:path"
 import { describe, expect, it } from "vitest"
-import { program, root } from "../support/node.ts"
+import { environment, nodeBinary, program, root } from "../support/node.ts"
 import { Program, run, temporaryFolder } from "./program.ts"
 
 const manifest = JSON.parse(fs.readFileSync(path.join(root, "package.json"), "utf8"))
@@ -67,5 +68,17 @@ describe("the command line", () => {
     })
     sidecar.child.kill("SIGTERM")
     expect(await sidecar.exited).toEqual({ code: 0, signal: null })
+  })
+
+  it("tells in one line that it may open no more files, and what helps", () => {
+    const cwd = temporaryFolder()
+    fs.writeFileSync(path.join(cwd, "sidecar.toml"), "[observability]\nmetrics_port = 0\n")
+    const { status, stderr } = spawnSync("sh", ["-c", "ulimit -n 28; exec \"$0\" \"$@\"", nodeBinary, program], {
+      cwd,
+      env: { ...environment, SIDECAR_BIND_ADDR: "127.0.0.1:0" },
+      encoding: "utf8"
+    })
+    expect(stderr).toMatch(/^sidecar: .*too many files are open: raise the limit \(ulimit -n; .*\)\n$/)
+    expect(status).toBe(69)
   })
 })

@@ -2,7 +2,9 @@ import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { execFileSync } from "node:child_process"
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs"
+import { open } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { reloadTold } from "../../src/internal/config/reloadTold.ts"
@@ -85,6 +87,34 @@ describe("configuration that is read again", () => {
         assert.deepStrictEqual(proxy.running(), [])
         assert.include(String(yield* Fiber.join(answer)), "idle")
       })))
+
+  it.effect("is read by one at a time: who reads last is in force", () =>
+    Effect.gen(function*() {
+      const folder = mkdtempSync(join(tmpdir(), "live-"))
+      yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(folder, { recursive: true })))
+      const [file, next] = [join(folder, "sidecar.toml"), join(folder, "next.toml")]
+      writeFileSync(file, "")
+      const options = { cwd: folder, env: {} }
+      const layer = TomlConfig.layerLive(yield* TomlConfig.load(options), options)
+      yield* Effect.gen(function*() {
+        const { reload } = yield* ConfigReload
+        // A file whose text does not come yet.
+        rmSync(file)
+        execFileSync("mkfifo", [file])
+        const first = yield* Effect.forkChild(reload, { startImmediately: true })
+        const pipe = yield* Effect.promise(() => open(file, "w"))
+        writeFileSync(next, "[server]\nmax_queued_streams = 2\n")
+        renameSync(next, file)
+        const second = yield* Effect.forkChild(reload, { startImmediately: true })
+        // It has read its file by then, if it does not wait.
+        yield* TestClock.withLive(Effect.sleep("50 millis"))
+        yield* Effect.promise(() => pipe.writeFile("[server]\nmax_queued_streams = 1\n"))
+        yield* Effect.promise(() => pipe.close())
+        yield* Fiber.join(first)
+        yield* Fiber.join(second)
+        assert.strictEqual((yield* SidecarConfig).server.max_queued_streams, 2)
+      }).pipe(Effect.provide(layer))
+    }).pipe(Effect.scoped, Effect.provide(NodeFileSystem.layer)))
 
   it.effect("lets no metadata in that would not fit beside the worker's token", () =>
     Effect.gen(function*() {

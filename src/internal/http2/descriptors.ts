@@ -1,5 +1,6 @@
 import { Effect } from "effect"
 import { closeSync, openSync, readFileSync } from "node:fs"
+import { isOutOfFiles } from "../openFiles.ts"
 
 /** Descriptors that gateways never get: for the worker, the journal, the operators' port, and what Node needs itself. */
 const KEPT = 128
@@ -36,8 +37,7 @@ const hasOne = (): boolean => {
     closeSync(openSync("/dev/null", "r"))
     return true
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined
-    return code !== "EMFILE" && code !== "ENFILE"
+    return !(error instanceof Error && "code" in error && isOutOfFiles(String(error.code)))
   }
 }
 

@@ -5,6 +5,7 @@ import { dirname } from "node:path"
 import { formatBindAddress, parseBindAddress } from "../../services/Address.ts"
 import { BindError } from "../../services/GrpcServer.ts"
 import type { Settings } from "../../services/SidecarConfig.ts"
+import { isOutOfFiles, OUT_OF_FILES } from "../openFiles.ts"
 import { groupNumber } from "./userNames.ts"
 
 const KEY = "[server] bind_addr"
@@ -18,6 +19,7 @@ const codeOf = (address: string, error: NodeJS.ErrnoException): string | undefin
 
 const bindError = (address: string, error: NodeJS.ErrnoException): BindError => {
   const say = (reason: BindError["reason"], detail: string) => new BindError({ key: KEY, address, reason, detail })
+  if (isOutOfFiles(error.code)) return say("unavailable", `${KEY}: cannot listen on ${address}: ${OUT_OF_FILES}`)
   switch (codeOf(address, error)) {
     case "EADDRINUSE":
       return say("in_use", `${KEY}: ${address} is in use by another process: ${HOW}`)
