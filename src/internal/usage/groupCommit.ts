@@ -47,7 +47,7 @@ export interface JournalBackend {
 /** A commit that takes longer than this holds no stream's end back. Milliseconds. */
 const stallMillis = 1000
 /** So many ends wait no longer for more: enough share the commit then. */
-const crowd = 16
+const crowd = 32
 /** A row that nobody waits for may wait this long for company. Milliseconds. */
 const lazyMillis = 10
 /** Tries on a journal that fails: 100 ms, doubling, at most a second apart. */

@@ -51,7 +51,7 @@ for (let n = 1; n <= repeats; n++) {
   const all = failed.length === 0 && code !== 0 ? [`vitest's exit code was ${code}`] : failed
   for (const name of all) failures.set(name, (failures.get(name) ?? 0) + 1)
   print(`run ${n} of ${repeats}: ${countsOf(outcome)}, ${Math.round((performance.now() - began) / 1000)} s`)
-  for (const name of all) print(`  ${name}`)
+  for (const name of all) print(`  ${[name, outcome.reasons.get(name) ?? []].flat().join(": ")}`)
 }
 // They would keep this process alive.
 stop()
