@@ -3,7 +3,7 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { describe, expect, it, onTestFinished } from "vitest"
 import { root } from "./support/node.ts"
-import { countsOf, namesOf, outcomeOf, slowest } from "./support/run/results.ts"
+import { countsOf, namesOf, outcomeOf, slowest, withReason } from "./support/run/results.ts"
 
 type Tests = Readonly<Record<string, string>>
 
@@ -43,6 +43,8 @@ describe("the counts of several runs", () => {
     expect(countsOf(outcome)).toBe("1 passed, 1 failed, 0 skipped")
     expect(namesOf(outcome, "failed")).toEqual(["test/a.test.ts > one"])
     expect([...outcome.reasons]).toEqual([["test/a.test.ts > one", "Error: one is not"]])
+    expect(withReason(outcome, "test/a.test.ts > one")).toBe("test/a.test.ts > one: Error: one is not")
+    expect(withReason(outcome, "no results in soak.json")).toBe("no results in soak.json")
   })
 
   it("have a file that could not be loaded, or whose hooks failed, as a failure", () => {

@@ -7,7 +7,7 @@ import { type ChildProcess, spawn } from "node:child_process"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
-import { countsOf, namesOf, outcomeOf } from "./results.ts"
+import { countsOf, namesOf, outcomeOf, withReason } from "./results.ts"
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`)
 
@@ -51,7 +51,7 @@ for (let n = 1; n <= repeats; n++) {
   const all = failed.length === 0 && code !== 0 ? [`vitest's exit code was ${code}`] : failed
   for (const name of all) failures.set(name, (failures.get(name) ?? 0) + 1)
   print(`run ${n} of ${repeats}: ${countsOf(outcome)}, ${Math.round((performance.now() - began) / 1000)} s`)
-  for (const name of all) print(`  ${[name, outcome.reasons.get(name) ?? []].flat().join(": ")}`)
+  for (const name of all) print(`  ${withReason(outcome, name)}`)
 }
 // They would keep this process alive.
 stop()

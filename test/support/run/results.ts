@@ -59,6 +59,12 @@ export const outcomeOf = (...results: ReadonlyArray<string>): RunOutcome => {
 export const namesOf = ({ tests }: RunOutcome, state: TestState): ReadonlyArray<string> =>
   [...tests].filter(([, one]) => one === state).map(([name]) => name)
 
+/** The name of a test, with what it said when it failed. */
+export const withReason = ({ reasons }: RunOutcome, name: string): string => {
+  const reason = reasons.get(name)
+  return reason === undefined ? name : `${name}: ${reason}`
+}
+
 /** `N passed, N failed, N skipped`. */
 export const countsOf = (outcome: RunOutcome): string =>
   (["passed", "failed", "skipped"] as const).map((state) => `${namesOf(outcome, state).length} ${state}`).join(", ")
