@@ -1,8 +1,8 @@
 import { PerformanceObserver } from "node:perf_hooks"
 import { getHeapSpaceStatistics, setFlagsFromString } from "node:v8"
 
-/** Both halves of V8's young generation. Left to itself it grows to four times as much, and gives little of it back. Bytes. */
-const ENOUGH_BYTES = 16 * 1024 * 1024
+/** Both halves of V8's young generation. Left to itself it grows to eight times as much, and gives little of it back. Bytes. */
+const ENOUGH_BYTES = 8 * 1024 * 1024
 
 /**
  * The old generation may grow by this share of what lives in it, and by 8 MiB at least, before it is collected. Left to itself it
@@ -12,8 +12,8 @@ const OLD_GROWTH_PERCENT = 50
 
 /**
  * Keeps the heap small, for next to no time: nearly nothing of a stream outlives a minor collection, so an old generation that
- * grows holds garbage, and a young one beyond {@link ENOUGH_BYTES} is as dear per stream and 70 MiB larger with a thousand of
- * them. `node` has options for it, but a program has no say in how it is started; by how much each of the two grows is asked
+ * grows holds garbage, and a young one beyond {@link ENOUGH_BYTES} is as dear per stream and up to 85 MiB larger with a
+ * thousand of them. `node` has options for it, but a program has no say in how it is started; by how much each of the two grows is asked
  * anew each time, and V8 may shrink them when nothing happens.
  */
 export const boundHeap = (): void => {
