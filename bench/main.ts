@@ -153,7 +153,7 @@ const measureCosts = async (figure: CostName, proxies: ReadonlyArray<Proxy>): Pr
   const { run, unit } = costs[figure]
   for (const proxy of proxies) await run(proxy, { seconds: 1, warmup: 2 })
   const measured = figure === "metering"
-    ? await atOnce(figure, proxies, (proxy) => run(proxy, timing))
+    ? await atOnce(figure, proxies, (proxy) => run(proxy, Scenario.longer(timing)))
     : await inRounds(figure, proxies, (proxy) => run(proxy, timing))
   console.log(`\n### ${figure}\n\n${costTable(unit, measured)}`)
   const budgets = costBudgets[figure]
@@ -176,12 +176,16 @@ const grown = async (
     for (const proxy of proxies) await run(proxy, { seconds: 1, warmup: 1 })
     byStep.set(step, await inRounds(`growth, ${step} ${what}`, proxies, (proxy) => run(proxy, timing)))
   }
-  const micros = (name: ProxyName, step: number): number =>
-    median((byStep.get(step)?.get(name) ?? []).map((cost) => cost.micros))
+  const of = (name: ProxyName, step: number): ReadonlyArray<Scenario.Cost> => byStep.get(step)?.get(name) ?? []
+  const micros = (name: ProxyName, step: number): number => median(of(name, step).map((cost) => cost.micros))
+  const cell = (name: ProxyName, step: number): string => {
+    const broken = of(name, step).reduce((sum, cost) => sum + cost.broken, 0)
+    return broken === 0 ? show(micros(name, step)) : `void, ${broken} broken`
+  }
   console.log(`\n### growth with ${what}, CPU µs/token at ${Scenario.PACED_RATE} tokens a second\n\n${
     table(
       ["proxy", ...steps.map((step) => `${step} ${what}`)],
-      proxies.map(({ name }) => [name, ...steps.map((step) => show(micros(name, step)))])
+      proxies.map(({ name }) => [name, ...steps.map((step) => cell(name, step))])
     )
   }`)
   return micros
@@ -196,6 +200,7 @@ const measureGrowth = async (proxies: ReadonlyArray<Proxy>): Promise<void> => {
 }
 
 const measureLatency = async (proxies: ReadonlyArray<Proxy>): Promise<void> => {
+  for (const proxy of proxies) await Scenario.warmUp(proxy)
   const added = await inRounds("latency", proxies, async (proxy) => {
     const direct = await Scenario.latency({ path: place.socket }, timing)
     const through = await Scenario.latency(proxy.address, timing)
@@ -283,7 +288,11 @@ const measureLoop = async (present: ReadonlyArray<ProxyName>): Promise<void> => 
   const measured = new Map<ProxyName, Array<LoopFigures>>(runners.map((name) => [name, []]))
   for (let round = 0; round < rounds; round++) {
     for (const name of runners) {
-      const figures = await fresh(name, { ...place, instrument: true }, (proxy) => Scenario.loop(proxy, timing))
+      const figures = await fresh(
+        name,
+        { ...place, instrument: true },
+        (proxy) => Scenario.loop(proxy, Scenario.longer(timing))
+      )
       measured.get(name)?.push(figures)
     }
   }

@@ -136,6 +136,8 @@ export const start = async (name: ProxyName, place: Place): Promise<Proxy> => {
       SIDECAR_METRICS_PORT: String(metricsPort),
       SIDECAR_JOURNAL_PATH: join(dir, "usage.sqlite"),
       SIDECAR_LOG_FORMAT: "json",
+      // As with the others: a limit that is reached would decide a figure.
+      SIDECAR_MAX_CONCURRENT_STREAMS: "4096",
       ...(name === "sidecar-grpc-js" ? { SIDECAR_WIRE: "grpc-js" } : {})
     }
   })

@@ -13,6 +13,12 @@ export interface Timing {
   readonly warmup: number
 }
 
+/**
+ * For fresh processes, and for what is rare: in its first ten seconds V8 compiles and its heap grows, and of a second's
+ * thousand delays one is beyond p99.9.
+ */
+export const longer = ({ seconds, warmup }: Timing): Timing => ({ seconds: 5 * seconds, warmup: 5 * warmup })
+
 /** CPU per unit of work, and how much work was done. */
 export interface Cost {
   /** Microseconds of the proxy's CPU per token or per stream. */
@@ -155,11 +161,13 @@ export interface Memory {
 
 /** Short streams between two looks at what stays of them. */
 const CHURN_STREAMS = 100_000
+/** Short streams after which a process has compiled what it does often. */
+const WARM_STREAMS = 20_000
 const CHURNS = 3
 const CHURN_REST_MILLIS = 10_000
 
-/** So many one-token streams, 64 at a time; then a rest. */
-const churn = async (proxy: Proxy): Promise<number> => {
+/** So many one-token streams, 64 at a time. */
+const shortOnes = async (proxy: Proxy, streams: number): Promise<void> => {
   const load = await Load.connect(proxy.address)
   await new Promise<void>((resolve) => {
     let started = 0
@@ -169,15 +177,22 @@ const churn = async (proxy: Proxy): Promise<number> => {
       load.start({ kind: "short", tokens: 1, gapMillis: 0 }, {
         onEnd: () => {
           ended += 1
-          if (ended === CHURN_STREAMS) resolve()
-          else if (started < CHURN_STREAMS) next()
+          if (ended === streams) resolve()
+          else if (started < streams) next()
         }
       })
     }
     for (let i = 0; i < 64; i++) next()
   })
-  if (load.broken > 0) throw new Error(`${proxy.name}: ${load.broken} of ${CHURN_STREAMS} short streams broke`)
+  if (load.broken > 0) throw new Error(`${proxy.name}: ${load.broken} of ${streams} short streams broke`)
   await load.close()
+}
+
+/** What {@link latency} has before it: it brings so few streams itself that most of them would run code not yet compiled. */
+export const warmUp = (proxy: Proxy): Promise<void> => shortOnes(proxy, WARM_STREAMS)
+
+const churn = async (proxy: Proxy): Promise<number> => {
+  await shortOnes(proxy, CHURN_STREAMS)
   await sleep(CHURN_REST_MILLIS)
   return rssMiB(proxy.pids)
 }
@@ -209,20 +224,16 @@ export const rss = async (proxy: Proxy, timing: Timing): Promise<Memory> => {
   return { idle, paced, churned, stalled, sent }
 }
 
-/**
- * 500 open streams of a token a second while 200 others end each second: delays of the proxy's event loop. Long, and after
- * a long warm-up: of a second's thousand delays, one is beyond p99.9, and in the first ten seconds V8 compiles and its
- * heap grows.
- */
+/** 500 open streams of a token a second while 200 others end each second: delays of the proxy's event loop. */
 export const loop = async (proxy: Proxy, timing: Timing): Promise<LoopFigures> => {
   const load = await Load.connect(proxy.address)
   for (let i = 0; i < 500; i++) load.start({ kind: "paced", rate: 1 })
   const opener = setInterval(() => {
     load.start({ kind: "short", tokens: 1, gapMillis: 0 })
   }, 5)
-  await sleep(5 * timing.warmup * 1000)
+  await sleep(timing.warmup * 1000)
   await proxy.ask({ ask: "loop-start" })
-  await sleep(5 * timing.seconds * 1000)
+  await sleep(timing.seconds * 1000)
   const told = await proxy.ask({ ask: "loop-stop" })
   clearInterval(opener)
   await load.close()

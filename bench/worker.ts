@@ -333,7 +333,8 @@ const turn = (): void => {
 const [path] = process.argv.slice(2)
 if (path === undefined) throw new Error("usage: worker.ts SOCKET_PATH")
 const server = net.createServer((socket) => new Link(socket))
-server.listen(path, () => {
+// nginx opens a connection for each stream.
+server.listen({ path, backlog: 4096 }, () => {
   turn()
   process.send?.("ready")
 })
