@@ -136,8 +136,10 @@ export const start = async (name: ProxyName, place: Place): Promise<Proxy> => {
       SIDECAR_METRICS_PORT: String(metricsPort),
       SIDECAR_JOURNAL_PATH: join(dir, "usage.sqlite"),
       SIDECAR_LOG_FORMAT: "json",
-      // As with the others: a limit that is reached would decide a figure.
+      // As with the others: a limit that is reached would decide a figure. A stream whose cancel had to wait goes on at the
+      // worker, and the next figure would pay for its tokens.
       SIDECAR_MAX_CONCURRENT_STREAMS: "4096",
+      SIDECAR_MAX_WORKER_CANCELS_PER_SEC: "0",
       ...(name === "sidecar-grpc-js" ? { SIDECAR_WIRE: "grpc-js" } : {})
     }
   })
