@@ -1,5 +1,5 @@
-import { Effect, Layer, Logger, LogLevel, References, type Scope } from "effect"
-import { jsonLine, logEntry, prettyLine } from "../internal/ops/logLine.ts"
+import { Clock, Effect, Layer, Logger, LogLevel, References, type Scope } from "effect"
+import { jsonLine, type LogEntry, logEntry, prettyLine } from "../internal/ops/logLine.ts"
 import { LogLines, type LogLinesWriter } from "../services/LogLines.ts"
 import { LogThreshold } from "../services/LogThreshold.ts"
 import { type Settings, SidecarConfig } from "../services/SidecarConfig.ts"
@@ -8,6 +8,8 @@ import { type Settings, SidecarConfig } from "../services/SidecarConfig.ts"
 export interface LogStream {
   write(text: string): unknown
   readonly isTTY?: boolean | undefined
+  /** What was written and not yet taken, about as many bytes; none: it is never asked to wait. */
+  readonly writableLength?: number | undefined
   on?(event: "error", listener: () => void): unknown
   off?(event: "error", listener: () => void): unknown
 }
@@ -37,17 +39,22 @@ type Write = (line: string, now: boolean) => void
 
 /** Characters that may wait for the end of the turn. */
 const maxPending = 65_536
+/** Bytes that may wait for a reader that does not read; what comes then is lost. Warnings and errors have as much again. */
+const maxUntaken = 1024 * 1024
 
 /**
  * Lines of one turn of the event loop leave in one write: an access log must not cost a system call per stream. A
  * warning leaves at once, and so does everything that waits when the scope or the process ends. A stream that fails
- * (whoever read our log is gone) loses lines, it does not end the daemon.
+ * (whoever read our log is gone) loses lines, it does not end the daemon; nor does one that is not read (a shipper that
+ * hangs) make it grow: lines are lost, and `lostLine` says how many, in front of the next one that is written.
  */
 const makeWriter = Effect.fnUntraced(function*(
-  stream: LogStream
+  stream: LogStream,
+  lostLine: (lines: number) => string
 ): Effect.fn.Return<Write, never, Scope.Scope> {
   let pending = ""
   let scheduled: NodeJS.Immediate | undefined
+  let lost = 0
   const flush = (): void => {
     clearImmediate(scheduled)
     scheduled = undefined
@@ -55,6 +62,7 @@ const makeWriter = Effect.fnUntraced(function*(
     pending = ""
     if (text !== "") stream.write(text)
   }
+  const hasRoom = (now: boolean): boolean => (stream.writableLength ?? 0) < (now ? 2 * maxUntaken : maxUntaken)
   yield* Effect.acquireRelease(
     Effect.sync(() => {
       // Once for each stream, and for its whole life: the last write may fail after our scope has closed.
@@ -69,6 +77,14 @@ const makeWriter = Effect.fnUntraced(function*(
       })
   )
   return (line, now) => {
+    if (!hasRoom(now)) {
+      lost++
+      return
+    }
+    if (lost > 0) {
+      pending += lostLine(lost) + "\n"
+      lost = 0
+    }
     pending += line + "\n"
     if (now || pending.length > maxPending) flush()
     else scheduled ??= setImmediate(flush)
@@ -85,6 +101,7 @@ export const layerWith = (options?: LoggingOptions): Layer.Layer<never> => {
   const threshold = typeof level === "string" ? undefined : () => levels[level()]
   const minimum = typeof level === "string" ? levels[level] : "Trace"
   const isBelow = (level: LogLevel.LogLevel): boolean => LogLevel.isGreaterThan(threshold?.() ?? minimum, level)
+  const spell = (entry: LogEntry): string => pretty ? prettyLine(entry, color) : jsonLine(entry)
   const makeLogger = (write: Write) =>
     Logger.make<unknown, void>(({ cause, date, fiber, logLevel, message }) => {
       if (threshold !== undefined && isBelow(logLevel)) return
@@ -96,7 +113,7 @@ export const layerWith = (options?: LoggingOptions): Layer.Layer<never> => {
         spans: fiber.getRef(References.CurrentLogSpans),
         cause
       })
-      write(pretty ? prettyLine(entry, color) : jsonLine(entry), urgent.has(logLevel))
+      write(spell(entry), urgent.has(logLevel))
     })
   /** Many lines are of one moment: what begins them is spelt once. */
   const heads = { at: Number.NaN, level: "", message: "", text: "" }
@@ -119,14 +136,25 @@ export const layerWith = (options?: LoggingOptions): Layer.Layer<never> => {
       write(prettyLine({ time, level, message, fields: known, stack: undefined }, color), false)
     }
   })
-  return Layer.unwrap(Effect.map(makeWriter(stream), (write) =>
-    Layer.mergeAll(
+  return Layer.unwrap(Effect.gen(function*() {
+    const clock = yield* Clock.Clock
+    const lostLine = (lines: number): string =>
+      spell({
+        time: new Date(clock.currentTimeMillisUnsafe()),
+        level: "Warn",
+        message: "lines of the log are lost: whoever reads it does not keep up",
+        fields: [["lines", lines]],
+        stack: undefined
+      })
+    const write = yield* makeWriter(stream, lostLine)
+    return Layer.mergeAll(
       Logger.layer([makeLogger(write), Logger.tracerLogger]),
       // A level that may change is looked up when a line comes.
       Layer.succeed(References.MinimumLogLevel, minimum),
       Layer.succeed(LogThreshold, threshold),
       Layer.succeed(LogLines, makeLines(write))
-    )))
+    )
+  }))
 }
 
 /** Logs as `log_level`, which may change, and `log_format` say; `options` go before them. */

@@ -9,12 +9,16 @@ import * as TomlConfig from "../../src/layers/TomlConfig.ts"
 class Memory extends EventEmitter implements Logging.LogStream {
   readonly writes: Array<string> = []
   readonly isTTY: boolean
+  /** Nobody takes what is written. */
+  isStalled = false
+  writableLength = 0
   constructor(isTTY = false) {
     super()
     this.isTTY = isTTY
   }
   write(text: string): boolean {
     this.writes.push(text)
+    if (this.isStalled) this.writableLength += text.length
     return true
   }
   get lines(): ReadonlyArray<string> {
@@ -209,6 +213,35 @@ describe("the stream", () => {
       assert.isTrue(yield* once)
       assert.strictEqual(stream.listenerCount("error"), 1)
       assert.isTrue(stream.emit("error", new Error("EPIPE after the end")))
+    }))
+
+  it.effect("that nobody reads keeps a bounded number of lines, warnings longer, and then tells how many are lost", () =>
+    Effect.gen(function*() {
+      const stream = new Memory()
+      yield* Effect.gen(function*() {
+        const long = "x".repeat(100_000)
+        stream.isStalled = true
+        for (let n = 0; n < 100; n++) yield* Effect.logInfo(long)
+        assert.isBelow(stream.writableLength, 1.2 * 1024 * 1024)
+        const kept = stream.lines.length
+        assert.isAbove(kept, 9)
+        yield* Effect.logError("the last word")
+        assert.strictEqual(stream.lines.length, kept + 2)
+        for (let n = 0; n < 100; n++) yield* Effect.logError(long)
+        assert.isBelow(stream.writableLength, 2.2 * 1024 * 1024)
+        const before = stream.lines.length
+        stream.isStalled = false
+        stream.writableLength = 0
+        yield* Effect.logWarning("read again")
+        const told = stream.lines.slice(before).map((line) => JSON.parse(line))
+        const second = 100 - (before - kept - 2)
+        assert.deepStrictEqual(told.map(({ level, lines, msg }) => [level, msg, lines]), [
+          ["warn", "lines of the log are lost: whoever reads it does not keep up", second],
+          ["warn", "read again", undefined]
+        ])
+        const first = JSON.parse(stream.lines[kept] ?? "")
+        assert.strictEqual(first.lines, 100 - kept)
+      }).pipe(Effect.provide(Logging.layerWith({ stream })))
     }))
 
   it.effect("is given back: nothing of ours stays at the process", () =>
