@@ -1,50 +1,27 @@
 import { Context, Effect, Runtime, Schema } from "effect"
-import { isHost, parseBindAddress, parseWorkerAddress } from "./Address.ts"
+import { isHost, parseWorkerAddress } from "./Address.ts"
 import { parseBillingEndpoint } from "./BillingEndpoint.ts"
+import {
+  Account,
+  bindPhrase,
+  BindText,
+  BudgetBytes,
+  choice,
+  Count,
+  CountOrOff,
+  expects,
+  FilePath,
+  HttpUrl,
+  MessageBytes,
+  orElse,
+  Secs,
+  SecsOrOff,
+  text
+} from "./settingValues.ts"
 import { parseTenantLimit } from "./TenantLimit.ts"
 import { isToken } from "./WorkerToken.ts"
 
-const orElse = <S extends Schema.Top>(schema: S, value: S["Type"]) =>
-  schema.pipe(Schema.withDecodingDefaultType(Effect.succeed(value)))
-
 const noKeys = Effect.succeed({})
-
-/** The phrase after "expected" in a message about a key. */
-const expects = (expected: string) => <S extends Schema.Top>(schema: S) => schema.annotate({ expected })
-
-const text = (expected: string, accepts: (value: string) => boolean) =>
-  Schema.String.check(Schema.makeFilter(accepts)).pipe(expects(expected))
-
-const choice = <const L extends ReadonlyArray<string>>(...words: L) =>
-  Schema.Literals(words).pipe(expects(`one of ${words.join(", ")}`))
-
-const Secs = Schema.Finite.check(Schema.isGreaterThan(0)).pipe(expects("a positive number"))
-const SecsOrOff = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0)).pipe(expects("a number, 0 or more"))
-const Count = Schema.Int.check(Schema.isGreaterThan(0)).pipe(expects("a positive whole number"))
-const CountOrOff = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)).pipe(expects("a whole number, 0 or more"))
-
-/** A message must fit into one buffer, on both sides of the wire. */
-const MessageBytes = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 2_147_483_647 })).pipe(
-  expects("a whole number of bytes from 1 to 2147483647")
-)
-
-/** A message's share of the memory for messages that are not whole; less than a window of HTTP/2 would stop them all. */
-const BudgetBytes = Schema.Int.check(Schema.isGreaterThanOrEqualTo(65_536)).pipe(
-  expects("a whole number of bytes, 65536 or more")
-)
-
-const FilePath = text("the path of a file", (value) => value.trim().length > 0 && !value.includes("\0"))
-
-/** A user or a group of the operating system. */
-const Account = Schema.Union([
-  Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)),
-  text("", (value) => /^[\w.-]+$/.test(value))
-]).pipe(expects("a name or a number"))
-
-const HttpUrl = text("an http:// or https:// URL", (value) => /^https?:\/\/[^/\s]/i.test(value) && URL.canParse(value))
-
-const bindPhrase = "host:port, [ipv6]:port or unix:///path, one or a list"
-const BindText = text(bindPhrase, (value) => parseBindAddress(value) !== undefined)
 
 /**
  * The settings, by the names they have in `sidecar.toml`. Key names are unique across the sections, so that each key

@@ -1,5 +1,5 @@
 import type { SQLOutputValue } from "node:sqlite"
-import type { JournalRecord } from "../../services/UsageJournal.ts"
+import type { JournalRecord, OpenStream } from "../../services/UsageJournal.ts"
 import type { Outcome } from "../../services/UsageRecord.ts"
 import { recordColumns } from "./sqliteSchema.ts"
 
@@ -99,3 +99,19 @@ export const recordOfValues = (values: ReadonlyArray<SQLOutputValue>): JournalRe
 
 export const recordOf = (row: SqliteRow): JournalRecord =>
   recordOfValues(recordColumns.map((column) => row[column] ?? null))
+
+/** A row of the streams that have no end yet; their priority is not kept. */
+export const openStreamOf = (row: SqliteRow): OpenStream => ({
+  slot: int(row, "slot"),
+  recordId: text(row, "record_id"),
+  startedAt: int(row, "started_at"),
+  identity: {
+    traceId: text(row, "trace_id"),
+    modelId: text(row, "model_id"),
+    adapter: text(row, "adapter"),
+    tenant: text(row, "tenant"),
+    playerId: text(row, "player_id"),
+    promptChars: int(row, "prompt_chars"),
+    priority: 0
+  }
+})

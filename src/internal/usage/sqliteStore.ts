@@ -1,27 +1,12 @@
 import type { DatabaseSync } from "node:sqlite"
-import type { JournalRecord, OpenStream, Sum } from "../../services/UsageJournal.ts"
+import type { JournalRecord, Sum } from "../../services/UsageJournal.ts"
 import { noCounts } from "./counts.ts"
 import { hourOf, isMerged, streamsOf, sumOf } from "./merge.ts"
 import { read as readSpelt, type SpeltRecords } from "./spelling.ts"
 import { makeRecordGroups } from "./sqliteGroups.ts"
-import { int, orNull, recordOf, type SqliteRow, storable, text, valuesOf } from "./sqliteRows.ts"
+import { int, openStreamOf, orNull, recordOf, type SqliteRow, storable, text, valuesOf } from "./sqliteRows.ts"
 import { prepareStatements } from "./sqliteStatements.ts"
 import type { TotalName, UsageStore } from "./store.ts"
-
-const openStreamOf = (row: SqliteRow): OpenStream => ({
-  slot: int(row, "slot"),
-  recordId: text(row, "record_id"),
-  startedAt: int(row, "started_at"),
-  identity: {
-    traceId: text(row, "trace_id"),
-    modelId: text(row, "model_id"),
-    adapter: text(row, "adapter"),
-    tenant: text(row, "tenant"),
-    playerId: text(row, "player_id"),
-    promptChars: int(row, "prompt_chars"),
-    priority: 0
-  }
-})
 
 /** What every commit asks, kept in memory. */
 interface Standing {
