@@ -66,10 +66,11 @@ const resourceOf = (value: unknown): Resource => Schema.decodeUnknownSync(Resour
 const keyOf = (resource: Resource): string => `${resource.kind}/${resource.metadata.name}`
 
 describe.skipIf(!installed)(`manifests${installed ? "" : " (skipped: .ci/tools is not installed)"}`, () => {
-  const folder = mkdtempSync(join(tmpdir(), "manifests-"))
+  let folder = ""
   const rendered = new Map<string, ReadonlyArray<unknown>>()
 
   beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "manifests-"))
     for (const [name, run] of Object.entries(render)) rendered.set(name, documents(run()))
   })
   afterAll(() => rmSync(folder, { recursive: true }))
