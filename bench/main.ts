@@ -177,11 +177,12 @@ const grown = async (
     byStep.set(step, await inRounds(`growth, ${step} ${what}`, proxies, (proxy) => run(proxy, timing)))
   }
   const of = (name: ProxyName, step: number): ReadonlyArray<Scenario.Cost> => byStep.get(step)?.get(name) ?? []
-  const micros = (name: ProxyName, step: number): number => median(of(name, step).map((cost) => cost.micros))
-  const cell = (name: ProxyName, step: number): string => {
-    const broken = of(name, step).reduce((sum, cost) => sum + cost.broken, 0)
-    return broken === 0 ? show(micros(name, step)) : `void, ${broken} broken`
-  }
+  const broken = (name: ProxyName, step: number): number => of(name, step).reduce((sum, cost) => sum + cost.broken, 0)
+  /** NaN, which holds no budget, when streams broke. */
+  const micros = (name: ProxyName, step: number): number =>
+    broken(name, step) > 0 ? Number.NaN : median(of(name, step).map((cost) => cost.micros))
+  const cell = (name: ProxyName, step: number): string =>
+    broken(name, step) > 0 ? `void, ${broken(name, step)} broken` : show(micros(name, step))
   console.log(`\n### growth with ${what}, CPU µs/token at ${Scenario.PACED_RATE} tokens a second\n\n${
     table(
       ["proxy", ...steps.map((step) => `${step} ${what}`)],

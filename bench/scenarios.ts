@@ -161,10 +161,11 @@ export interface Memory {
 
 /** Short streams between two looks at what stays of them. */
 const CHURN_STREAMS = 100_000
-/** Short streams after which a process has compiled what it does often. */
-const WARM_STREAMS = 20_000
 const CHURNS = 3
 const CHURN_REST_MILLIS = 10_000
+
+/** Short streams after which a process has compiled what it does often. */
+const WARM_STREAMS = 20_000
 
 /** So many one-token streams, 64 at a time. */
 const shortOnes = async (proxy: Proxy, streams: number): Promise<void> => {

@@ -17,7 +17,7 @@ import {
   Secs,
   SecsOrOff,
   text
-} from "./settingValues.ts"
+} from "./SettingValues.ts"
 import { parseTenantLimit } from "./TenantLimit.ts"
 import { isToken } from "./WorkerToken.ts"
 
