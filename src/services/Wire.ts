@@ -15,6 +15,12 @@ import { type Cause, Data, type Effect, type Pull } from "effect"
  */
 export type FrameBatch = Uint8Array
 
+/** Takes batches as they come. An object, since with thousands of streams each one on the way of a token is a cache miss. */
+export interface FrameTaker {
+  /** `false`: it takes no more for now; this batch it has taken. */
+  take(batch: FrameBatch): boolean
+}
+
 /** Where {@link Metadata} says which of its keys came marked "never indexed". */
 export const neverIndexed: unique symbol = Symbol("neverIndexed")
 
@@ -86,11 +92,11 @@ export interface WorkerCall {
    */
   readonly replies: Pull.Pull<readonly [FrameBatch], CallBroken, Status>
   /**
-   * Hands each batch of {@link replies} to `step` in the turn in which it comes; completes when `step` has answered `false`
+   * Hands each batch of {@link replies} to `taker` in the turn in which it comes; completes when that has answered `false`
    * and takes no more for now. For whoever has nothing to wait for between two batches: no fiber is woken for one, which
    * would cost more than the token.
    */
-  takeWhile(step: (batch: FrameBatch) => boolean): Effect.Effect<void, CallBroken | Cause.Done<Status>>
+  takeWhile(taker: FrameTaker): Effect.Effect<void, CallBroken | Cause.Done<Status>>
   /** Calls back with the initial metadata, at once when it is there; not for an answer without. One listener. */
   whenHeaders(callback: (metadata: Metadata) => void): void
   /** {@link replies} has nothing left but its end. */

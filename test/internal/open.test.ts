@@ -102,9 +102,9 @@ describe("Opening a stream at the worker", () => {
         )
       })
       yield* TestClock.adjust(4005)
-      const { admissionMillis, limits, state } = one.stream
+      const { admissionMillis, delivery, limits, state } = one.stream
       assert.deepStrictEqual([admissionMillis, limits.phase, state], [5, "open", "at the worker"])
-      assert.deepStrictEqual([limits.lastFrameAt, limits.dueAt()], [4005, 13_005])
+      assert.deepStrictEqual([delivery.lastFrameAt, limits.dueAt()], [4005, 13_005])
       yield* TestClock.adjust(9000)
       const idle = {
         _tag: "StreamIdle",

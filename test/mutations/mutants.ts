@@ -26,7 +26,7 @@ export const mutants: ReadonlyArray<Mutant> = [
         find: "delivered === 0 && replayable && (reason",
         replace: "delivered >= 0 && (replayable || !replayable) && (reason"
       },
-      { file: path("deliver"), find: "    log.forget()\n", replace: "" }
+      { file: path("delivery"), find: "    log.forget()\n", replace: "" }
     ],
     found: [
       "nothing is sent to a worker after a token has been",

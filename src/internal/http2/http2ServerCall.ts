@@ -3,7 +3,7 @@ import type { Http2Stream, ResetCause, StreamHandler } from "../../http2/stream.
 import type { BudgetHolder, MessageBudget } from "../../services/MessageBudget.ts"
 import { FrameTooLarge, GatewayGone, Malformed, MessageOverdue, Rejected } from "../../services/StreamError.ts"
 import type { FrameBatch, Metadata, ServerCall, Status } from "../../services/Wire.ts"
-import { FrameCutter } from "../wire/frames.ts"
+import { areWhole, FrameCutter } from "../wire/frames.ts"
 import * as GrpcMessage from "../wire/grpcMessage.ts"
 import { pass } from "../wire/metadata.ts"
 import { PulledRequests } from "../wire/pulledRequests.ts"
@@ -48,7 +48,8 @@ export class Http2ServerCall extends PulledRequests implements ServerCall, Strea
   readonly #block: HeaderBlock
   readonly #stream: Http2Stream
   readonly #settings: CallSettings
-  readonly #cutter: FrameCutter
+  /** Once the gateway has sent a part of a message. */
+  #cutter: FrameCutter | undefined
   #metadata: Metadata | undefined
   #over = false
   /** Nobody takes more for now. */
@@ -64,7 +65,6 @@ export class Http2ServerCall extends PulledRequests implements ServerCall, Strea
     this.#block = head.block
     this.#stream = stream
     this.#settings = settings
-    this.#cutter = new FrameCutter(settings.maxMessageBytes, { budget: settings.budget, holder: this })
     stream.attach(this)
   }
 
@@ -74,7 +74,7 @@ export class Http2ServerCall extends PulledRequests implements ServerCall, Strea
 
   protected readOn(): void {
     this.#full = false
-    if (this.#stream.remoteEnd || this.#cutter.mayRead) this.#stream.resume()
+    if (this.#stream.remoteEnd || this.#cutter === undefined || this.#cutter.mayRead) this.#stream.resume()
   }
 
   onRoom(): void {
@@ -93,10 +93,14 @@ export class Http2ServerCall extends PulledRequests implements ServerCall, Strea
     this.#stream.respond(head)
   }
 
+  /** Once it is over, its stream takes nothing any more. */
   write(batch: FrameBatch): boolean {
-    if (this.#over) return true
-    if (!this.#stream.headGiven) this.#stream.respond(PLAIN_HEAD)
-    return this.wrote(this.#stream.write(batch))
+    const stream = this.#stream
+    if (!stream.headGiven) {
+      if (this.#over) return true
+      stream.respond(PLAIN_HEAD)
+    }
+    return this.wrote(stream.write(batch))
   }
 
   get pendingBytes(): number {
@@ -106,7 +110,7 @@ export class Http2ServerCall extends PulledRequests implements ServerCall, Strea
   end(status: Status, delivery: "flush" | "now" = "flush"): void {
     if (this.#over) return
     this.#over = true
-    this.#cutter.drop()
+    this.#cutter?.drop()
     const stream = this.#stream
     const trailers = trailersOf(status, stream.headGiven)
     stream.end(trailers)
@@ -124,20 +128,15 @@ export class Http2ServerCall extends PulledRequests implements ServerCall, Strea
   /** After the end everything is taken and dropped. */
   onData(bytes: Uint8Array): boolean {
     if (this.#over) return true
-    const batch = this.#cutter.push(bytes)
-    if (batch !== undefined && !this.request(batch)) this.#full = true
-    const oversize = this.#cutter.oversize
-    if (oversize !== undefined && !this.#over) {
-      this.#fail(
-        statusOf(new FrameTooLarge({ side: "request", bytes: oversize, limit: this.#settings.maxMessageBytes }))
-      )
-    }
-    return this.#over || (!this.#full && this.#cutter.mayRead)
+    if (this.#cutter !== undefined || !areWhole(bytes, this.#settings.maxMessageBytes)) return this.#cut(bytes)
+    if (this.request(bytes)) return true
+    this.#full = true
+    return this.#over
   }
 
   onEnd(): void {
     if (this.#over || this.hasLeft) return
-    if (this.#cutter.pending > 0) {
+    if (this.#cutter !== undefined && this.#cutter.pending > 0) {
       this.#fail(statusOf(new Malformed({ detail: "The request ends inside a message" })))
     } else this.halfClosed()
   }
@@ -145,12 +144,24 @@ export class Http2ServerCall extends PulledRequests implements ServerCall, Strea
   onReset(_code: number, cause: ResetCause): void {
     if (this.#over) return
     this.#over = true
-    this.#cutter.drop()
+    this.#cutter?.drop()
     this.left(new GatewayGone({ departure: cause === "connection" ? "vanished" : "cancelled" }))
   }
 
   onDrain(): void {
     if (!this.#over) this.drained()
+  }
+
+  #cut(bytes: Uint8Array): boolean {
+    const { budget, maxMessageBytes: limit } = this.#settings
+    const cutter = this.#cutter ??= new FrameCutter(limit, { budget, holder: this })
+    const batch = cutter.push(bytes)
+    if (batch !== undefined && !this.request(batch)) this.#full = true
+    const { oversize } = cutter
+    if (oversize !== undefined && !this.#over) {
+      this.#fail(statusOf(new FrameTooLarge({ side: "request", bytes: oversize, limit })))
+    }
+    return this.#over || (!this.#full && cutter.mayRead)
   }
 
   /** The request itself is at fault: answered here. */

@@ -5,7 +5,7 @@ import type { BudgetHolder, MessageBudget } from "../../services/MessageBudget.t
 import * as Status from "../../services/Status.ts"
 import { FrameTooLarge, MessageOverdue } from "../../services/StreamError.ts"
 import type { CallEnd, CallStart, FrameBatch } from "../../services/Wire.ts"
-import { FrameCutter } from "../wire/frames.ts"
+import { areWhole, FrameCutter } from "../wire/frames.ts"
 import * as GrpcTimeout from "../wire/grpcTimeout.ts"
 import type { RawCall, ReplyListener } from "../wire/pulledCall.ts"
 import { statusOf } from "../wire/streamStatus.ts"
@@ -42,7 +42,8 @@ export interface CallOwner {
 export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
   readonly #owner: CallOwner
   readonly #listener: ReplyListener
-  readonly #cutter: FrameCutter
+  /** Once the worker has sent a part of a message. */
+  #cutter: FrameCutter | undefined
   readonly #stream: Http2Stream | undefined
   #end: CallEnd | undefined
   #over = false
@@ -55,7 +56,6 @@ export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
   constructor(start: CallStart, listener: ReplyListener, owner: CallOwner) {
     this.#owner = owner
     this.#listener = listener
-    this.#cutter = new FrameCutter(owner.maxMessageBytes, { budget: owner.budget, holder: this })
     this.#stream = owner.open(headOf(start), this)
     if (this.#stream !== undefined) return
     this.#over = true
@@ -73,7 +73,7 @@ export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
   resume(): void {
     if (!this.#full) return
     this.#full = false
-    if (this.#stream?.remoteEnd === true || this.#cutter.mayRead) this.#stream?.resume()
+    if (this.#stream?.remoteEnd === true || this.#mayRead) this.#stream?.resume()
     if (!this.#full && this.#cutShort) this.#settle()
   }
 
@@ -88,7 +88,7 @@ export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
   cancel(): void {
     if (this.#over) return
     this.#over = true
-    this.#cutter.drop()
+    this.#cutter?.drop()
     this.#owner.closed()
     if (this.#stream !== undefined) this.#owner.cancel(this.#stream)
   }
@@ -109,11 +109,12 @@ export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
   /** After the end everything is taken and dropped. */
   onData(bytes: Uint8Array): boolean {
     if (this.#over) return true
-    this.#owner.heard()
-    const batch = this.#cutter.push(bytes)
-    if (batch !== undefined && !this.#listener.onFrames(batch)) this.#full = true
-    if (this.#cutter.oversize !== undefined && !this.#over) this.#tooLarge(this.#cutter.oversize)
-    return this.#over || (!this.#full && this.#cutter.mayRead)
+    const owner = this.#owner
+    owner.heard()
+    if (this.#cutter !== undefined || !areWhole(bytes, owner.maxMessageBytes)) return this.#cut(bytes)
+    if (this.#listener.onFrames(bytes)) return true
+    this.#full = true
+    return this.#over
   }
 
   onEnd(trailers: HeaderBlock | undefined): void {
@@ -135,6 +136,19 @@ export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
     if (!this.#over) this.#listener.onDrain()
   }
 
+  get #mayRead(): boolean {
+    return this.#cutter === undefined || this.#cutter.mayRead
+  }
+
+  #cut(bytes: Uint8Array): boolean {
+    const { budget, maxMessageBytes } = this.#owner
+    const cutter = this.#cutter ??= new FrameCutter(maxMessageBytes, { budget, holder: this })
+    const batch = cutter.push(bytes)
+    if (batch !== undefined && !this.#listener.onFrames(batch)) this.#full = true
+    if (cutter.oversize !== undefined && !this.#over) this.#tooLarge(cutter.oversize)
+    return this.#over || (!this.#full && cutter.mayRead)
+  }
+
   #tooLarge(bytes: number): void {
     const limit = this.#owner.maxMessageBytes
     this.#giveUp({ reason: "status", status: statusOf(new FrameTooLarge({ side: "response", bytes, limit })) })
@@ -150,13 +164,14 @@ export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
   #settle(): void {
     const end = this.#end
     if (end === undefined) return
-    this.#finish(this.#cutter.pending > 0 && end.status.code === 0 ? END_INSIDE_MESSAGE : end)
+    const pending = this.#cutter?.pending ?? 0
+    this.#finish(pending > 0 && end.status.code === 0 ? END_INSIDE_MESSAGE : end)
   }
 
   #finish(end: CallEnd): void {
     if (this.#over) return
     this.#over = true
-    this.#cutter.drop()
+    this.#cutter?.drop()
     this.#owner.closed()
     const stream = this.#stream
     if (stream !== undefined && !stream.closed) {

@@ -7,6 +7,7 @@ import type { ServerCall } from "../../services/Wire.ts"
 export class ReaderWatch {
   readonly #call: ServerCall
   readonly #patienceMillis: number
+  /** Bytes since it has stopped. */
   #handed = 0
   #takenMark = 0
   #dueAt: number | undefined
@@ -22,11 +23,18 @@ export class ReaderWatch {
     return this.#dueAt
   }
 
-  /** Bytes were handed over; `room`: the gateway takes more. `true`: it has just stopped to. */
+  /**
+   * Bytes were handed over; `room`: the gateway takes more. `true`: it has just stopped to. While it takes frames and there
+   * is room, nobody needs to tell.
+   */
   handed(bytes: number, room: boolean, now: number): boolean {
-    this.#handed += bytes
-    if (room || this.#dueAt !== undefined) return false
-    this.#takenMark = this.#handed - this.#call.pendingBytes
+    if (this.#dueAt !== undefined) {
+      this.#handed += bytes
+      return false
+    }
+    if (room) return false
+    this.#handed = 0
+    this.#takenMark = -this.#call.pendingBytes
     this.#dueAt = now + this.#patienceMillis
     return true
   }

@@ -23,9 +23,8 @@ type RawReplies = Pull.Pull<Batch, CallBroken, GrpcStatus>
 const full: Effect.Effect<readonly [Full]> = Effect.succeed(["full"])
 
 /**
- * The replies to one stream. The pull *is* the program: the first one seeks a worker and a place, and opens; then each batch is
- * looked at, counted and handed to `hand` in one step, in the turn in which it comes, for as long as the gateway takes them; a
- * worker that is lost before the first token is the next attempt. The Stream has an element for each time that the gateway
+ * The replies to one stream. The pull *is* the program: the first one seeks a worker and a place, and opens; then each batch
+ * goes through the stream's `Delivery`, in the turn in which it comes, for as long as the gateway takes them; a worker that is lost before the first token is the next attempt. The Stream has an element for each time that the gateway
  * takes no more: not pulling is backpressure, down to the worker's window, and a steady flow wakes no fiber. It ends when the
  * worker's last word was OK ({@link StreamUnderWay.status}), and fails with what else ends a stream.
  *
@@ -33,8 +32,7 @@ const full: Effect.Effect<readonly [Full]> = Effect.succeed(["full"])
  */
 export const replies = (
   stream: StreamUnderWay,
-  breaker: OpeningBreaker | undefined,
-  hand: (batch: FrameBatch) => boolean
+  breaker: OpeningBreaker | undefined
 ): Stream.Stream<Full, E.StreamError, Scope.Scope> => {
   const source = new PullSource<Full, E.StreamError, Scope.Scope>()
   stream.source = source
@@ -51,10 +49,8 @@ export const replies = (
 
   /** Goes on with what an attempt brings; `first`: what it has brought already. */
   const begin = (made: Attempt, first?: Exit.Exit<Batch, CallBroken | Cause.Done<GrpcStatus>>): Replies => {
-    const step = (batch: FrameBatch): boolean => {
-      const out = take(stream, made, batch)
-      return out === undefined || hand(out)
-    }
+    const { delivery } = stream
+    delivery.begin(made)
     const onward = {
       onSuccess: (): Replies => full,
       onFailure: (over: CallBroken | Cause.Done<GrpcStatus>): Replies => {
@@ -65,11 +61,11 @@ export const replies = (
         )
       }
     }
-    const next = Effect.matchEffect(handed(stream, made, step), onward)
+    const next = Effect.matchEffect(handed(stream, made), onward)
     source.next = next
     return first === undefined
       ? next
-      : Effect.matchEffect(first, { ...onward, onSuccess: ([batch]) => step(batch) ? next : full })
+      : Effect.matchEffect(first, { ...onward, onSuccess: ([batch]) => delivery.take(batch) ? next : full })
   }
 
   source.next = breaker === undefined
@@ -80,27 +76,14 @@ export const replies = (
 
 const handed = (
   stream: StreamUnderWay,
-  { worker }: Attempt,
-  step: (batch: FrameBatch) => boolean
+  { worker }: Attempt
 ): Effect.Effect<void, CallBroken | Cause.Done<GrpcStatus>> =>
-  stream.call.takesSingleFrames === true ? singlyWhile(worker.replies, stream, step) : worker.takeWhile(step)
+  stream.call.takesSingleFrames === true
+    ? singlyWhile(worker.replies, stream, stream.delivery)
+    : worker.takeWhile(stream.delivery)
 
 const pulled = (stream: StreamUnderWay, { worker }: Attempt): RawReplies =>
   stream.call.takesSingleFrames === true ? singly(worker.replies, stream) : worker.replies
-
-/** One batch from the worker, as it is for the gateway; `undefined`: the gateway has it already. */
-const take = (stream: StreamUnderWay, made: Attempt, batch: FrameBatch): FrameBatch | undefined => {
-  tell(stream, made, "succeeded")
-  stream.limits.lastFrameAt = stream.env.watchdog.now()
-  return made.rewriting === undefined ? batch : made.rewriting.rewrite(batch)
-}
-
-/** The circuit breaker hears once of each attempt. */
-const tell = (stream: StreamUnderWay, made: Attempt, opening: Opening): void => {
-  if (made.told) return
-  made.told = true
-  stream.env.onOpening(opening, made.link)
-}
 
 /** How an opening went whose first event was this end. */
 export const openingOf = ({ reason, status }: CallEnd, missed: boolean): Opening =>
@@ -109,13 +92,13 @@ export const openingOf = ({ reason, status }: CallEnd, missed: boolean): Opening
 /** The worker's side is over. `true`: so is the stream; `false`: its worker is lost; it fails with what ends a stream else. */
 const lastWord = (stream: StreamUnderWay, made: Attempt, end: CallEnd): Effect.Effect<boolean, E.StreamError> =>
   Effect.suspend(() => {
-    const { call, count, env, tally } = stream
+    const { call, delivery, env, tally } = stream
     const { reason, status } = end
     stream.attempt = undefined
     const missed = env.watchdog.now() >= missedFrom(call) && isMissedDeadline(end)
     if (!missed && reason !== "status") env.connection.suspect()
-    tell(stream, made, openingOf(end, missed))
-    if (reason === "status") count.takeTrailers(status.metadata)
+    stream.tellOpening(made, openingOf(end, missed))
+    if (reason === "status") delivery.takeTrailers(status.metadata)
     if (missed) return Effect.fail(new E.DeadlineExceeded({ delivered: tally.chunks }))
     if (reason === "status" && !isDismissal(status, made.link)) return answered(stream, status)
     // It has said goodbye and ends what it has not finished: the same as if the link had broken.

@@ -4,12 +4,12 @@ import type { StreamSpan } from "../../services/StreamTracer.ts"
 import type { UsageTally } from "../../services/UsageMeter.ts"
 import type { FrameBatch, Metadata, ServerCall, Status, WorkerCall } from "../../services/Wire.ts"
 import type { WorkerLink } from "../../services/WorkerChannel.ts"
+import { Delivery } from "./delivery.ts"
 import { sendNotice } from "./holdNotice.ts"
 import type { Owner } from "./placeQueue.ts"
 import type { ReplayedFrames } from "./replayedFrames.ts"
-import { ReplyCount } from "./replyCount.ts"
 import { RequestLog } from "./requestLog.ts"
-import type { StreamEnd, StreamEnv } from "./streamEnv.ts"
+import type { Opening, StreamEnd, StreamEnv } from "./streamEnv.ts"
 import { StreamWatch } from "./streamWatch.ts"
 import type { TenantAccount } from "./tenants.ts"
 
@@ -39,7 +39,7 @@ export class StreamUnderWay implements Owner {
   readonly account: TenantAccount | undefined
   readonly limits: StreamWatch
   readonly log: RequestLog
-  readonly count: ReplyCount
+  readonly delivery: Delivery
   /** Monotonic milliseconds. */
   readonly admittedAt: number
   /** Milliseconds between the first message and the worker that are not waiting: what the sidecar adds at the start. */
@@ -81,9 +81,9 @@ export class StreamUnderWay implements Owner {
     this.tally = tally
     this.span = span
     this.env = env
-    this.limits = new StreamWatch(call, tally, env, fiber, () => this.count.traceId)
+    this.delivery = new Delivery(this)
+    this.limits = new StreamWatch(call, tally, env, fiber, this.delivery)
     this.log = new RequestLog(env.replayMaxBytes, env.requestBytes)
-    this.count = new ReplyCount(tally, env.metrics, env.peek, call.arrivedAt, span.traceId, account)
     this.admittedAt = env.watchdog.now()
   }
 
@@ -132,6 +132,13 @@ export class StreamUnderWay implements Owner {
     if (this.answered || this.noticed || this.tally.frames > 0) return
     const { connection, holdNotice } = this.env
     this.noticed = sendNotice(this.call, { configured: holdNotice, state: connection.current(), patienceMillis })
+  }
+
+  /** The circuit breaker hears once of each attempt. */
+  tellOpening(attempt: Attempt, opening: Opening): void {
+    if (attempt.told) return
+    attempt.told = true
+    this.env.onOpening(opening, attempt.link)
   }
 
   /** Completes when there may be room for another request frame. */

@@ -3,6 +3,7 @@ import * as E from "../../services/StreamError.ts"
 import type { UsageTally } from "../../services/UsageMeter.ts"
 import type { ServerCall } from "../../services/Wire.ts"
 import { deadlineOf } from "./deadline.ts"
+import type { Delivery } from "./delivery.ts"
 import { overdue } from "./overdue.ts"
 import { ReaderWatch } from "./readerWatch.ts"
 import type { StreamEnv } from "./streamEnv.ts"
@@ -22,25 +23,23 @@ export class StreamWatch implements Watched {
   phase: Phase = "new"
   /** It has been held or queued: it is not sent to the back of the waiting room again. */
   hasWaited = false
-  lastFrameAt = 0
   queuedMillis = 0
   readonly #fiber: Fiber.Fiber<unknown, unknown>
   readonly #tally: UsageTally
   readonly #env: StreamEnv
-  readonly #traceId: () => string | undefined
+  readonly #delivery: Delivery
   #patienceAt = Number.POSITIVE_INFINITY
   #waitingSince = 0
   #openedAt = 0
 
-  /** `traceId`: the stream's trace, for exemplars. */
   constructor(
     call: ServerCall,
     tally: UsageTally,
     env: StreamEnv,
     fiber: Fiber.Fiber<unknown, unknown>,
-    traceId: () => string | undefined
+    delivery: Delivery
   ) {
-    this.#traceId = traceId
+    this.#delivery = delivery
     this.deadlineAt = deadlineOf(call)
     this.reader = new ReaderWatch(call, env.slowReaderMillis)
     this.#tally = tally
@@ -70,7 +69,7 @@ export class StreamWatch implements Watched {
     this.#tally.heldMillis += millis
     if (this.phase === "queued") this.queuedMillis += millis
     const observe = this.phase === "queued" ? metrics.queueTime : metrics.holdTime
-    observe(millis / 1000, this.#traceId())
+    observe(millis / 1000, this.#delivery.traceId)
     this.phase = "new"
   }
 
@@ -78,7 +77,7 @@ export class StreamWatch implements Watched {
   open(now: number): void {
     this.phase = "open"
     this.#openedAt = now
-    this.lastFrameAt = now
+    this.#delivery.lastFrameAt = now
     this.#env.watchdog.nearer(this.dueAt())
   }
 
@@ -107,6 +106,6 @@ export class StreamWatch implements Watched {
 
   #idleAt(): number {
     const { firstTokenMillis, idleMillis } = this.#env
-    return this.#tally.chunks === 0 ? this.#openedAt + firstTokenMillis : this.lastFrameAt + idleMillis
+    return this.#tally.chunks === 0 ? this.#openedAt + firstTokenMillis : this.#delivery.lastFrameAt + idleMillis
   }
 }

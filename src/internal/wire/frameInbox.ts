@@ -1,38 +1,21 @@
 import { Effect } from "effect"
-import type { FrameBatch } from "../../services/Wire.ts"
+import type { FrameBatch, FrameTaker } from "../../services/Wire.ts"
 
 type Next<E> = Effect.Effect<readonly [FrameBatch], E>
-
-/** Who takes batches as they come. */
-interface Taker<E> {
-  readonly step: (batch: FrameBatch) => boolean
-  readonly resume: (over: Effect.Effect<void, E>) => void
-  /** It takes no more. */
-  readonly full: () => void
-}
-
-/** Hands a batch over. A fault in the taker's step is the fault of its fiber, and not of the wire. */
-const taken = <E>(taker: Taker<E>, batch: FrameBatch): boolean => {
-  let over: Effect.Effect<void, E> = Effect.void
-  try {
-    if (taker.step(batch)) return true
-  } catch (defect) {
-    over = Effect.die(defect)
-  }
-  taker.full()
-  taker.resume(over)
-  return false
-}
+/** How the fiber goes on whose taker takes no more. */
+type WhenFull<E> = (over: Effect.Effect<void, E>) => void
 
 /**
  * The edge between a wire that calls back and a fiber that pulls: whoever waits in {@link pull} goes on in the turn in which
  * a batch comes. What nobody waits for is kept, and the wire is told to read no further.
  */
 export abstract class FrameInbox<E> {
+  /** Who takes batches as they come; both or none. */
+  #taker: FrameTaker | undefined
+  #whenFull: WhenFull<E> | undefined
   #kept: Array<FrameBatch> | undefined
   #end: Effect.Effect<never, E> | undefined
   #waiter: ((next: Next<E>) => void) | undefined
-  #taker: Taker<E> | undefined
   /** The wire was told to read no further, or has not begun. */
   #paused = true
 
@@ -43,7 +26,7 @@ export abstract class FrameInbox<E> {
   protected arrive(batch: FrameBatch): boolean {
     const taker = this.#taker
     if (taker !== undefined) {
-      if (taken(taker, batch)) return true
+      if (this.#taken(taker, batch, this.#whenFull)) return true
       // It may have come back for more by now.
       return !this.#paused
     }
@@ -63,9 +46,9 @@ export abstract class FrameInbox<E> {
   /** Nothing more will come: the end is pulled behind what is kept. */
   protected close(end: Effect.Effect<never, E>): void {
     this.#end ??= end
-    const taker = this.#taker
-    this.#taker = undefined
-    taker?.resume(this.#end)
+    const whenFull = this.#whenFull
+    this.#dismiss()
+    whenFull?.(this.#end)
     const waiter = this.#waiter
     this.#waiter = undefined
     waiter?.(this.#end)
@@ -84,6 +67,11 @@ export abstract class FrameInbox<E> {
   /** Something is kept, or the end is there. */
   protected get hasNext(): boolean {
     return this.#end !== undefined || (this.#kept !== undefined && this.#kept.length > 0)
+  }
+
+  /** Somebody takes batches as they come. */
+  protected get hasTaker(): boolean {
+    return this.#taker !== undefined
   }
 
   /** Somebody waits for what comes, and the wire reads. */
@@ -107,26 +95,40 @@ export abstract class FrameInbox<E> {
   }
 
   /** See `WorkerCall.takeWhile`. */
-  takeWhile(step: (batch: FrameBatch) => boolean): Effect.Effect<void, E> {
+  takeWhile(taker: FrameTaker): Effect.Effect<void, E> {
     return Effect.callback((resume) => {
-      const taker: Taker<E> = {
-        step,
-        resume,
-        full: () => {
-          this.#taker = undefined
-          this.#paused = true
-        }
-      }
       for (let kept = this.#kept?.shift(); kept !== undefined; kept = this.#kept?.shift()) {
-        if (!taken(taker, kept)) return
+        if (!this.#taken(taker, kept, resume)) return
       }
       if (this.#end !== undefined) return resume(this.#end)
       this.#taker = taker
+      this.#whenFull = resume
       this.want()
       return Effect.sync(() => {
-        if (this.#taker === taker) taker.full()
+        if (this.#whenFull !== resume) return
+        this.#dismiss()
+        this.#paused = true
       })
     })
+  }
+
+  /** Hands a batch over. A fault in the taker's step is the fault of its fiber, and not of the wire. */
+  #taken(taker: FrameTaker, batch: FrameBatch, whenFull: WhenFull<E> | undefined): boolean {
+    let over: Effect.Effect<void, E> = Effect.void
+    try {
+      if (taker.take(batch)) return true
+    } catch (defect) {
+      over = Effect.die(defect)
+    }
+    this.#dismiss()
+    this.#paused = true
+    whenFull?.(over)
+    return false
+  }
+
+  #dismiss(): void {
+    this.#taker = undefined
+    this.#whenFull = undefined
   }
 
   /** The next batch, or the end. */

@@ -41,6 +41,18 @@ export const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
   return out
 }
 
+/** Whether `bytes` begin and end with a frame, none of them with a message over `limit`: nearly always they do. */
+export const areWhole = (bytes: Uint8Array, limit: number): boolean => {
+  const size = bytes.length
+  let at = 0
+  while (size - at >= PREFIX_BYTES) {
+    const length = lengthAt(bytes, at)
+    if (length > limit) return false
+    at += PREFIX_BYTES + length
+  }
+  return at === size && size > 0
+}
+
 /** Where unfinished messages are booked, and for whom. */
 export interface Booking {
   readonly budget: MessageBudget

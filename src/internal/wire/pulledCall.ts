@@ -108,7 +108,7 @@ class PulledCall extends FrameInbox<CallBroken | Cause.Done<Status>> implements 
   }
 
   onFrames(batch: FrameBatch): boolean {
-    if (this.#headers === undefined) return this.arrive(batch)
+    if (this.hasTaker || this.#headers === undefined) return this.arrive(batch)
     this.arrive(batch)
     this.#tellHeaders()
     return this.isWanted

@@ -47,7 +47,7 @@ export abstract class PulledRequests extends FrameInbox<Cause.Done> {
 
   /** What `write` answers: whether there is room for more. */
   protected wrote(room: boolean): boolean {
-    this.#full = !room
+    if (!room) this.#full = true
     return room
   }
 

@@ -1,5 +1,5 @@
 import { Effect } from "effect"
-import type { FrameBatch } from "../../services/Wire.ts"
+import type { FrameBatch, FrameTaker } from "../../services/Wire.ts"
 import { lengthAt, PREFIX_BYTES } from "./frames.ts"
 
 /** What is left of a batch whose first frames were handed over. */
@@ -7,15 +7,15 @@ export interface Rest {
   rest: FrameBatch | undefined
 }
 
-/** {@link singly}, handed to `step` until it answers `false`. */
+/** {@link singly}, handed to `taker` until it answers `false`. */
 export const singlyWhile = <E>(
   replies: Effect.Effect<readonly [FrameBatch], E>,
   kept: Rest,
-  step: (frame: FrameBatch) => boolean
+  taker: FrameTaker
 ): Effect.Effect<void, E> => {
   const next: Effect.Effect<void, E> = Effect.flatMap(
     singly(replies, kept),
-    ([frame]) => step(frame) ? next : Effect.void
+    ([frame]) => taker.take(frame) ? next : Effect.void
   )
   return next
 }
