@@ -18,17 +18,23 @@ const LENGTHS = "dnsssssssoussussssssssusssssssss" + //
 /** Bits of each symbol's code: 5 to 30. */
 export const CODE_BITS: Uint8Array = Uint8Array.from(LENGTHS, (digit) => Number.parseInt(digit, 36))
 
-/** Each symbol's code, in its low `CODE_BITS` bits. */
-export const CODES: Uint32Array = codes(CODE_BITS)
+/** The symbols in the order of their codes: by length, those of one length by number. */
+export const SYMBOLS: ReadonlyArray<number> = Array.from(CODE_BITS.keys()).sort(
+  (one, other) => (CODE_BITS[one] ?? 0) - (CODE_BITS[other] ?? 0) || one - other
+)
 
-function codes(bits: Uint8Array): Uint32Array {
-  const all = new Uint32Array(bits.length)
+/** Each symbol's code, in its low `CODE_BITS` bits. */
+export const CODES: Uint32Array = codes()
+
+function codes(): Uint32Array {
+  const all = new Uint32Array(SYMBOLS.length)
   let code = 0
-  for (let length = 1; length <= 30; length++) {
-    code <<= 1
-    for (let symbol = 0; symbol < bits.length; symbol++) {
-      if (bits[symbol] === length) all[symbol] = code++
-    }
+  let length = 0
+  for (const symbol of SYMBOLS) {
+    const bits = CODE_BITS[symbol] ?? 0
+    code <<= bits - length
+    length = bits
+    all[symbol] = code++
   }
   return all
 }

@@ -1,4 +1,4 @@
-import { CODE_BITS, CODES, EOS } from "./huffmanCode.ts"
+import { CODE_BITS, EOS, SYMBOLS } from "./huffmanCode.ts"
 
 /** Bits 0–8 of a step: the next state. */
 const STATE = 0x1ff
@@ -9,6 +9,8 @@ const ACCEPTS = 0x400
 /** The code of EOS, which is an error in a string. */
 const FAILS = 0x800
 const SYMBOL_SHIFT = 16
+/** Inner nodes of the code's tree: one less than there are symbols. */
+const STATES = EOS
 
 /**
  * A step of the decoder takes four bits: no code is shorter than five, so it ends at most one symbol. Entry
@@ -40,54 +42,43 @@ export const huffmanDecode = (from: Uint8Array, start: number, end: number, to: 
 /** The most bytes that `length` Huffman-coded bytes can become: the shortest code has five bits. */
 export const decodedBound = (length: number): number => Math.floor(length * 8 / 5)
 
-/** The tree of the code: two children a node; a child ≥ 0 is an inner node, a symbol is stored as `-1 - symbol`. */
-function buildTree(): Array<[number, number]> {
-  const empty = (): [number, number] => [0, 0]
-  const nodes = [empty()]
-  for (let symbol = 0; symbol <= EOS; symbol++) {
-    const bits = CODE_BITS[symbol] ?? 0
-    const code = CODES[symbol] ?? 0
-    let node = nodes[0] ?? empty()
-    for (let bit = bits - 1; bit > 0; bit--) {
-      const side = (code >>> bit) & 1 ? 1 : 0
-      if (node[side] === 0) node[side] = nodes.push(empty()) - 1
-      node = nodes[node[side]] ?? node
+/**
+ * The steps of one bit. The code is canonical: row by row, from left to right, the leaves of a row of the tree stand before its
+ * inner nodes, and hold the symbols in the order of their lengths.
+ */
+function stepsOfOneBit(): Uint32Array {
+  const steps = new Uint32Array(STATES * 2)
+  const depths = new Uint8Array(STATES)
+  let leaves = 0
+  let inner = 1
+  for (let child = 0; child < steps.length; child++) {
+    const depth = (depths[child >> 1] ?? 0) + 1
+    const symbol = SYMBOLS[leaves] ?? EOS
+    if (CODE_BITS[symbol] === depth) {
+      leaves++
+      steps[child] = symbol === EOS ? FAILS : ENDS | (symbol << SYMBOL_SHIFT)
+    } else {
+      depths[inner] = depth
+      steps[child] = inner++
     }
-    node[code & 1 ? 1 : 0] = -1 - symbol
   }
-  return nodes
+  // A string may stop after fewer than eight ones since the root (RFC 7541 §5.2).
+  const accepting = new Set([0])
+  for (let ones = 1, node = 0; ones < 8; ones++) accepting.add(node = steps[node * 2 + 1] ?? 0)
+  return steps.map((step) => accepting.has(step & STATE) ? step | ACCEPTS : step)
 }
 
-/** The states in which a string may stop: fewer than eight ones since the root (RFC 7541 §5.2). */
-function acceptingStates(tree: ReadonlyArray<readonly [number, number]>): ReadonlySet<number> {
-  const accepting = new Set<number>()
-  for (let ones = 0, node = 0; ones < 8; ones++, node = tree[node]?.[1] ?? 0) accepting.add(node)
-  return accepting
+/** Steps of twice as many bits: two in a row, of which one at most ends a symbol. */
+function twice(steps: Uint32Array): Uint32Array {
+  const width = steps.length / STATES
+  return new Uint32Array(steps.length * width).map((_, at) => {
+    const first = steps[Math.floor(at / width)] ?? FAILS
+    const second = steps[(first & STATE) * width + at % width] ?? FAILS
+    return second | (first & ~(STATE | ACCEPTS))
+  })
 }
 
+// Few rounds, and no long loop: V8 would load its optimizing compiler for one at the start, 5 MiB of code that stays resident.
 function buildSteps(): Uint32Array {
-  const tree = buildTree()
-  const accepting = acceptingStates(tree)
-  const steps = new Uint32Array(tree.length * 16)
-  for (let state = 0; state < tree.length; state++) {
-    for (let bits = 0; bits < 16; bits++) {
-      let node = state
-      let entry = 0
-      for (let bit = 3; bit >= 0; bit--) {
-        const next = tree[node]?.[(bits >> bit) & 1 ? 1 : 0] ?? 0
-        if (next >= 0) {
-          node = next
-        } else if (next === -1 - EOS) {
-          entry = FAILS
-          node = 0
-          break
-        } else {
-          entry |= ENDS | ((-1 - next) << SYMBOL_SHIFT)
-          node = 0
-        }
-      }
-      steps[state * 16 + bits] = entry | node | (accepting.has(node) ? ACCEPTS : 0)
-    }
-  }
-  return steps
+  return twice(twice(stepsOfOneBit()))
 }
