@@ -2,8 +2,8 @@ import { existsSync, fstatSync, readdirSync, readlinkSync, renameSync, rmSync } 
 import { resolve } from "node:path"
 import type { DatabaseSync } from "node:sqlite"
 import type { Sum } from "../../services/UsageJournal.ts"
+import { fileAt } from "./fileIdentity.ts"
 import { createPrivate } from "./privateFile.ts"
-import { fileAt } from "./sqliteFile.ts"
 import { int } from "./sqliteRows.ts"
 import { recordColumns } from "./sqliteSchema.ts"
 
