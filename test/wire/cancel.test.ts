@@ -84,8 +84,10 @@ describe.each(wires)("a gateway that leaves, on the %s wire", (wire) => {
     served.send(...tokens(2))
     await served.cancelled.promise
     const status = await call.status
-    // grpc-js answers a call at its deadline by itself, without our trailers.
-    expect([status.code, reasonOf(status)]).toEqual([4, wire === "grpc-js" ? undefined : "deadline"])
+    expect(status.code).toBe(4)
+    // grpc-js answers a call at its deadline by itself, without our trailers, unless our timer is the first of the two.
+    if (wire === "grpc-js") expect([undefined, "deadline"]).toContain(reasonOf(status))
+    else expect(reasonOf(status)).toBe("deadline")
     expect(call.messages.all).toEqual(tokens(2))
   })
 
