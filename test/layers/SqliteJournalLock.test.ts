@@ -1,29 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { spawnSync } from "node:child_process"
-import * as fs from "node:fs"
-import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { makeJournalFile } from "../../src/internal/usage/journalFile.ts"
 import { makeRecordIds } from "../../src/internal/usage/recordId.ts"
-import { nodeBinary } from "../support/node.ts"
-
-const folder = Effect.acquireRelease(
-  Effect.sync(() => fs.mkdtempSync(join(tmpdir(), "usage-"))),
-  (path) => Effect.sync(() => fs.rmSync(path, { recursive: true, force: true }))
-)
-
-/** Whether another process could take the lock: within one, SQLite answers from its own memory. */
-const isLockFree = (path: string): boolean => {
-  const take = `new (require("node:sqlite").DatabaseSync)(process.argv[1], { timeout: 0 }).exec("BEGIN EXCLUSIVE")`
-  return spawnSync(nodeBinary, ["-e", take, `${path}.lock`]).status === 0
-}
+import { isLockFree, journalFolder } from "../support/sqliteJournal.ts"
 
 describe("the lock of a journal", () => {
   it.live("keeps other processes out when the file had to be opened anew", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "usage.sqlite")
+      const path = join(yield* journalFolder, "usage.sqlite")
       const file = makeJournalFile({
         path,
         durability: "crash",

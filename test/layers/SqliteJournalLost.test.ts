@@ -1,39 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Logger } from "effect"
+import { Effect } from "effect"
 import * as fs from "node:fs"
-import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
-import * as SqliteJournal from "../../src/layers/SqliteJournal.ts"
-import { Settlement, UsageJournal } from "../../src/services/UsageJournal.ts"
-import { configLayer, figuresLayer, record, UsageFigures } from "../suites/usageSupport.ts"
-
-const folder = Effect.acquireRelease(
-  Effect.sync(() => fs.mkdtempSync(join(tmpdir(), "usage-"))),
-  (path) => Effect.sync(() => fs.rmSync(path, { recursive: true, force: true }))
-)
-
-/** A journal that lives until the scope closes, its figures, and the lines that it logs as errors. */
-const open = Effect.fnUntraced(function*(path: string) {
-  const lines: Array<string> = []
-  const logger = Logger.make(({ logLevel, message }) => {
-    if (logLevel === "Error") lines.push(String(message))
-  })
-  const context = yield* Layer.build(Layer.fresh(SqliteJournal.layer.pipe(
-    Layer.provideMerge(figuresLayer),
-    Layer.provide(configLayer({ billing_endpoint: "http://billing.test", journal_path: path })),
-    Layer.provideMerge(Logger.layer([logger]))
-  )))
-  const journal = Context.get(context, UsageJournal)
-  const figures = Context.get(context, UsageFigures)
-  /** Looks at the file, as the meter does every five seconds. */
-  const look = Effect.provide(journal.balance, context)
-  return { journal, figures, lines, look, path }
-})
+import { Settlement } from "../../src/services/UsageJournal.ts"
+import { record } from "../suites/usageSupport.ts"
+import { journalFolder, openJournal } from "../support/sqliteJournal.ts"
 
 /** A journal with one acknowledged record of 10 tokens, one in a batch (20), one aside (40) and one that waits (80). */
 const used = Effect.fnUntraced(function*(path: string) {
-  const world = yield* open(path)
+  const world = yield* openJournal(path)
   const { journal } = world
   const send = Effect.fnUntraced(function*(tokens: number, id: string, settlement?: Settlement) {
     yield* journal.closed(tokens, record(tokens, { id }))
@@ -63,7 +39,7 @@ const whole = {
 describe("a journal whose file is deleted under it", () => {
   it.live("is written again with all that it held, at the next look", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "usage.sqlite")
+      const path = join(yield* journalFolder, "usage.sqlite")
       const { batchId, figures, journal, lines, look } = yield* used(path)
       remove(path)
       yield* journal.closed(1, record(1, { id: "meanwhile" }))
@@ -88,14 +64,14 @@ describe("a journal whose file is deleted under it", () => {
 
   it.live("is written again when the sidecar stops before it looks", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "usage.sqlite")
+      const path = join(yield* journalFolder, "usage.sqlite")
       yield* Effect.scoped(Effect.andThen(used(path), () => Effect.sync(() => remove(path))))
-      assert.deepInclude(yield* (yield* open(path)).look, whole)
+      assert.deepInclude(yield* (yield* openJournal(path)).look, whole)
     }).pipe(Effect.scoped))
 
   it.live("is written again with its folder", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "deep", "usage.sqlite")
+      const path = join(yield* journalFolder, "deep", "usage.sqlite")
       const { lines, look } = yield* used(path)
       fs.rmSync(join(path, ".."), { recursive: true })
       assert.deepInclude(yield* look, whole)
@@ -104,7 +80,7 @@ describe("a journal whose file is deleted under it", () => {
 
   it.live("is held open until it can be written again", () =>
     Effect.gen(function*() {
-      const place = yield* folder
+      const place = yield* journalFolder
       const path = join(place, "deep", "usage.sqlite")
       const { journal, look } = yield* used(path)
       fs.rmSync(join(path, ".."), { recursive: true })
@@ -119,11 +95,11 @@ describe("a journal whose file is deleted under it", () => {
 
   it.live("carries what waits over into another file that is in its place", () =>
     Effect.gen(function*() {
-      const place = yield* folder
+      const place = yield* journalFolder
       const path = join(place, "usage.sqlite")
       const other = join(place, "other.sqlite")
       yield* Effect.scoped(
-        Effect.flatMap(open(other), ({ journal }) => journal.closed(1, record(1000, { id: "other" })))
+        Effect.flatMap(openJournal(other), ({ journal }) => journal.closed(1, record(1000, { id: "other" })))
       )
       const { batchId, journal, lines, look } = yield* used(path)
       remove(path)
@@ -142,21 +118,21 @@ describe("a journal whose file is deleted under it", () => {
 
   it.live("lets in nobody else when only its lock is removed", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "usage.sqlite")
+      const path = join(yield* journalFolder, "usage.sqlite")
       const { lines, look } = yield* used(path)
       remove(path, [".lock"])
       yield* look
       assert.match(lines[0]!, /\.lock was removed/)
-      assert.strictEqual((yield* Effect.exit(Effect.scoped(open(path))))._tag, "Failure")
+      assert.strictEqual((yield* Effect.exit(Effect.scoped(openJournal(path))))._tag, "Failure")
     }).pipe(Effect.scoped))
 
   it.live("leaves the file to a sidecar that came in meanwhile, and writes on when that one is gone", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "usage.sqlite")
+      const path = join(yield* journalFolder, "usage.sqlite")
       const { journal, look } = yield* used(path)
       remove(path)
       yield* Effect.scoped(Effect.gen(function*() {
-        const second = yield* open(path)
+        const second = yield* openJournal(path)
         yield* second.journal.closed(1, record(1000, { id: "second" }))
         yield* look
         const condition = journal.condition()
@@ -173,7 +149,7 @@ describe("a journal whose file is deleted under it", () => {
 
   it.live("loses nothing when only its write-ahead log is deleted", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "usage.sqlite")
+      const path = join(yield* journalFolder, "usage.sqlite")
       const { lines, look } = yield* used(path)
       remove(path, ["-wal", "-shm"])
       assert.deepInclude(yield* look, whole)
@@ -187,7 +163,7 @@ describe("a journal whose file is deleted under it", () => {
 describe("a journal whose file is moved", () => {
   it.live("names the file, which is complete, and begins a fresh one", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "usage.sqlite")
+      const path = join(yield* journalFolder, "usage.sqlite")
       const moved = join(path, "..", "moved.sqlite")
       const { figures, journal, lines, look } = yield* used(path)
       const generation = journal.generation()
@@ -198,6 +174,6 @@ describe("a journal whose file is moved", () => {
       assert.isAbove(journal.generation(), generation)
       assert.match(lines[0]!, /was moved to .*moved\.sqlite; a fresh journal begins\. 3 records with 140 tokens/)
       assert.deepStrictEqual([...figures.journalErrors], [["moved", 1]])
-      assert.deepInclude(yield* (yield* open(moved)).look, whole)
+      assert.deepInclude(yield* (yield* openJournal(moved)).look, whole)
     }).pipe(Effect.scoped))
 })

@@ -1,23 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Logger } from "effect"
-import { spawnSync } from "node:child_process"
+import { Effect } from "effect"
 import * as fs from "node:fs"
-import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import type { Worker } from "node:worker_threads"
 import { openBeside } from "../../src/internal/usage/sqliteFile.ts"
 import { makeSqliteStore } from "../../src/internal/usage/sqliteStore.ts"
 import { Tally } from "../../src/internal/usage/tally.ts"
-import * as SqliteJournal from "../../src/layers/SqliteJournal.ts"
-import { Settlement, UsageJournal } from "../../src/services/UsageJournal.ts"
-import { configLayer, figuresLayer, record, UsageFigures } from "../suites/usageSupport.ts"
-import { nodeBinary } from "../support/node.ts"
-
-const folder = Effect.acquireRelease(
-  Effect.sync(() => fs.mkdtempSync(join(tmpdir(), "usage-"))),
-  (path) => Effect.sync(() => fs.rmSync(path, { recursive: true, force: true }))
-)
+import { Settlement, type UsageJournal } from "../../src/services/UsageJournal.ts"
+import { record } from "../suites/usageSupport.ts"
+import { isLockFree, journalFolder, openJournal } from "../support/sqliteJournal.ts"
 
 /** The threads that were started since. */
 const threadsSeen = Effect.map(
@@ -33,27 +25,10 @@ const threadsSeen = Effect.map(
   ({ threads }) => threads
 )
 
-/** A journal that lives until the scope closes, its figures, its threads, and the lines that it logs as errors. */
+/** A journal that lives until the scope closes, and its threads. */
 const open = Effect.fnUntraced(function*(path: string) {
   const threads = yield* threadsSeen
-  const lines: Array<string> = []
-  const logger = Logger.make(({ logLevel, message }) => {
-    if (logLevel === "Error") lines.push(String(message))
-  })
-  const context = yield* Layer.build(Layer.fresh(SqliteJournal.layer.pipe(
-    Layer.provideMerge(figuresLayer),
-    Layer.provide(configLayer({ billing_endpoint: "http://billing.test", journal_path: path })),
-    Layer.provideMerge(Logger.layer([logger]))
-  )))
-  const journal = Context.get(context, UsageJournal)
-  return {
-    journal,
-    threads,
-    lines,
-    figures: Context.get(context, UsageFigures),
-    /** Looks at the file, as the meter does every five seconds. */
-    look: Effect.provide(journal.balance, context)
-  }
+  return { threads, ...(yield* openJournal(path)) }
 })
 
 /** Leaves a journal with one acknowledged record of 10 tokens, one aside (40) and one that waits (80). */
@@ -87,12 +62,6 @@ const remove = (path: string, suffixes: ReadonlyArray<string> = all) => {
   for (const suffix of suffixes) fs.rmSync(path + suffix, { force: true })
 }
 
-/** Whether another process could take the lock: within one, SQLite answers from its own memory. */
-const isLockFree = (path: string): boolean => {
-  const take = `new (require("node:sqlite").DatabaseSync)(process.argv[1], { timeout: 0 }).exec("BEGIN EXCLUSIVE")`
-  return spawnSync(nodeBinary, ["-e", take, `${path}.lock`]).status === 0
-}
-
 const idsOf = (journal: UsageJournal["Service"]) =>
   Effect.map(journal.nextBatch(1000), (batch) => (batch?.records ?? []).map((one) => one.record_id))
 
@@ -108,7 +77,7 @@ const descriptors = (path: string): number =>
 describe("a journal that nothing has been written to yet", () => {
   it.live("has no thread, and knows what the file holds", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "usage.sqlite")
+      const path = join(yield* journalFolder, "usage.sqlite")
       yield* Effect.scoped(Effect.gen(function*() {
         const { journal, look, threads } = yield* open(path)
         assert.deepInclude(yield* look, { delivered: { records: 0, tokens: 0 }, waiting: { records: 0, tokens: 0 } })
@@ -129,7 +98,7 @@ describe("a journal that nothing has been written to yet", () => {
 
   it.live("starts its thread when a stream opens, and commits the ends that come meanwhile in their order", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "usage.sqlite")
+      const path = join(yield* journalFolder, "usage.sqlite")
       yield* leave(path)
       const { journal, look, threads } = yield* open(path)
       const generation = journal.generation()
@@ -151,7 +120,7 @@ describe("a journal that nothing has been written to yet", () => {
 
   it.live("keeps other sidecars out, whichever threads come and go", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "usage.sqlite")
+      const path = join(yield* journalFolder, "usage.sqlite")
       const { journal, threads } = yield* open(path)
       assert.isFalse(isLockFree(path))
       assert.strictEqual((yield* Effect.flip(Effect.scoped(open(path)))).reason, "locked")
@@ -167,7 +136,7 @@ describe("a journal that nothing has been written to yet", () => {
 
   it.live("lets its lock, its thread and its descriptors go when it stops, rested or not", () =>
     Effect.gen(function*() {
-      const place = yield* folder
+      const place = yield* journalFolder
       const path = join(place, "usage.sqlite")
       const live = (use: (journal: UsageJournal["Service"]) => Effect.Effect<unknown>) =>
         Effect.scoped(Effect.gen(function*() {
@@ -199,7 +168,7 @@ describe("a journal that nothing has been written to yet", () => {
 
   it.live("hears what another process wrote", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "usage.sqlite")
+      const path = join(yield* journalFolder, "usage.sqlite")
       yield* leave(path)
       const { journal, look } = yield* open(path)
       assert.deepInclude(yield* look, left)
@@ -225,7 +194,7 @@ describe("the file of a journal that rests", () => {
 
   it.live("is written again when it was deleted, at the next look", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "usage.sqlite")
+      const path = join(yield* journalFolder, "usage.sqlite")
       yield* leave(path)
       const { figures, journal, lines, look } = yield* open(path)
       const generation = journal.generation()
@@ -245,7 +214,7 @@ describe("the file of a journal that rests", () => {
 
   it.live("is written again when a stream ends before somebody looks, and when the sidecar stops", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "usage.sqlite")
+      const path = join(yield* journalFolder, "usage.sqlite")
       yield* leave(path)
       yield* Effect.scoped(Effect.gen(function*() {
         const { journal, look } = yield* open(path)
@@ -260,7 +229,7 @@ describe("the file of a journal that rests", () => {
 
   it.live("is held open until it can be written again", () =>
     Effect.gen(function*() {
-      const place = yield* folder
+      const place = yield* journalFolder
       const path = join(place, "deep", "usage.sqlite")
       yield* leave(path)
       const { journal, look } = yield* open(path)
@@ -276,7 +245,7 @@ describe("the file of a journal that rests", () => {
 
   it.live("is named when it was moved, and a fresh one begins with the same sidecar_id", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "usage.sqlite")
+      const path = join(yield* journalFolder, "usage.sqlite")
       const moved = join(path, "..", "moved.sqlite")
       yield* leave(path)
       const { journal, lines, look } = yield* open(path)
@@ -294,7 +263,7 @@ describe("the file of a journal that rests", () => {
 
   it.live("is carried over into another one that is in its place", () =>
     Effect.gen(function*() {
-      const place = yield* folder
+      const place = yield* journalFolder
       const [path, other] = [join(place, "usage.sqlite"), join(place, "other.sqlite")]
       yield* Effect.scoped(
         Effect.flatMap(open(other), ({ journal }) => journal.closed(1, record(1000, { id: "other" })))
@@ -311,7 +280,7 @@ describe("the file of a journal that rests", () => {
 
   it.live("is left to a sidecar that came in where the lock was removed, and written when that one is gone", () =>
     Effect.gen(function*() {
-      const path = join(yield* folder, "usage.sqlite")
+      const path = join(yield* journalFolder, "usage.sqlite")
       yield* leave(path)
       const { journal, look } = yield* open(path)
       remove(path)

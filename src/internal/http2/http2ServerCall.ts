@@ -74,7 +74,7 @@ export class Http2ServerCall extends PulledRequests implements ServerCall, Strea
 
   protected readOn(): void {
     this.#full = false
-    if (this.#stream.remoteEnd || this.#cutter === undefined || this.#cutter.mayRead) this.#stream.resume()
+    if (this.#stream.remoteEnd || this.#cutter?.mayRead !== false) this.#stream.resume()
   }
 
   onRoom(): void {

@@ -73,7 +73,7 @@ export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
   resume(): void {
     if (!this.#full) return
     this.#full = false
-    if (this.#stream?.remoteEnd === true || this.#mayRead) this.#stream?.resume()
+    if (this.#stream?.remoteEnd === true || this.#cutter?.mayRead !== false) this.#stream?.resume()
     if (!this.#full && this.#cutShort) this.#settle()
   }
 
@@ -134,10 +134,6 @@ export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
 
   onDrain(): void {
     if (!this.#over) this.#listener.onDrain()
-  }
-
-  get #mayRead(): boolean {
-    return this.#cutter === undefined || this.#cutter.mayRead
   }
 
   #cut(bytes: Uint8Array): boolean {

@@ -4,8 +4,8 @@ import type { Attempt, StreamUnderWay } from "./streamUnderWay.ts"
 
 /**
  * Where a token meets its stream: looked at, counted and handed over in one step, so that what is counted is what was handed
- * to the gateway's stream. What each token reads and moves stands here and in the tally, and nowhere else: with thousands of
- * streams every further object is a cache miss a token.
+ * to the gateway's stream. What the path of a stream reads and moves for each token stands here and in the tally: with
+ * thousands of streams every further object is a cache miss a token.
  */
 export class Delivery extends ReplyCount implements FrameTaker {
   /** Monotonic milliseconds. While the gateway does not read, the worker is not asked for anything: that counts, too. */

@@ -1,7 +1,7 @@
 import type { DatabaseSync } from "node:sqlite"
 import { fileAt } from "./fileIdentity.ts"
 import { type Ledger, makeLedger } from "./ledger.ts"
-import { carryOver, restore, whereabouts } from "./lostFile.ts"
+import { rescue } from "./lostFile.ts"
 import { createPrivate, keepPrivate } from "./privateFile.ts"
 import { isTaken, leaveToRest, type RestingFile, setTaken, withCopy } from "./restingFile.ts"
 import type { SpeltRecords } from "./spelling.ts"
@@ -179,40 +179,12 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
     }
   }
 
-  /** What an open file holds that is no longer at its path, is brought to what is there now. */
-  const rescue = ({ db, file, ledger }: Opened): void => {
-    const place = file === undefined ? undefined : whereabouts(file, options.path)
-    if (place?._tag === "moved") {
-      db.exec("PRAGMA wal_checkpoint(TRUNCATE)")
-      const { setAside, waiting } = ledger.balance()
-      const left = { records: waiting.records + setAside.records, tokens: waiting.tokens + setAside.tokens }
-      return tell(
-        `${options.path} was moved to ${place.path}; a fresh journal begins. ${left.records} records with ${left.tokens} `
-          + "tokens in the moved file had not been acknowledged and are not reported by themselves: move it back, or post them"
-      )
-    }
-    prepareFolder(options.path)
-    if (fileAt(options.path) === undefined) {
-      restore(db, options.path)
-      return tell(
-        `${options.path} was moved or deleted; all that it held was still open and is written again, nothing was lost`
-      )
-    }
-    // Brings it to our schema, or refuses it.
-    openToWrite(options.path, options.durability).close()
-    const { records, tokens } = carryOver(db, options.path)
-    tell(
-      `${options.path} is another file than the one that was opened; ${records} streams with ${tokens} tokens that had not `
-        + "been acknowledged are carried over into it"
-    )
-  }
-
   /** Leaves a file that was moved or deleted under us, once what it holds is safe; until then it is written on. */
   const leaveLostFile = (): void => {
     if (opened === undefined) return
     holdLock()
     if (isLost()) {
-      rescue(opened)
+      tell(rescue(opened, options))
       close()
     } else if (opened.log !== undefined && fileAt(logPath) !== opened.log) {
       opened.db.exec("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -231,7 +203,7 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
       withCopy(left, options.path, (copy) => {
         try {
           opened = { ...begin(openToWrite(copy, options.durability), now), file: left.file, log: undefined }
-          rescue(opened)
+          tell(rescue(opened, options))
         } finally {
           close()
         }

@@ -41,17 +41,21 @@ export const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
   return out
 }
 
-/** Whether `bytes` begin and end with a frame, none of them with a message over `limit`: nearly always they do. */
-export const areWhole = (bytes: Uint8Array, limit: number): boolean => {
+/** Where the frames that `bytes` begin with end: before one that is not whole, or whose message is over `limit`. */
+const endOfWhole = (bytes: Uint8Array, limit: number): number => {
   const size = bytes.length
   let at = 0
   while (size - at >= PREFIX_BYTES) {
     const length = lengthAt(bytes, at)
-    if (length > limit) return false
+    if (length > limit || size - at < PREFIX_BYTES + length) break
     at += PREFIX_BYTES + length
   }
-  return at === size && size > 0
+  return at
 }
+
+/** Whether `bytes` are frames and nothing else, none of them with a message over `limit`: nearly always they are. */
+export const areWhole = (bytes: Uint8Array, limit: number): boolean =>
+  bytes.length > 0 && endOfWhole(bytes, limit) === bytes.length
 
 /** Where unfinished messages are booked, and for whom. */
 export interface Booking {
@@ -119,21 +123,16 @@ export class FrameCutter {
   #cut(bytes: Uint8Array): FrameBatch | undefined {
     if (this.oversize !== undefined) return undefined
     const size = bytes.length
-    let at = 0
-    while (size - at >= PREFIX_BYTES) {
-      const length = lengthAt(bytes, at)
-      if (length > this.#limit) {
-        this.oversize = length
-        return at === 0 ? undefined : bytes.subarray(0, at)
-      }
-      if (size - at < PREFIX_BYTES + length) break
-      at += PREFIX_BYTES + length
-    }
+    const at = endOfWhole(bytes, this.#limit)
     if (at === size) return size === 0 ? undefined : bytes
-    this.#pending = new Unfinished()
-    this.#pending.push(at === 0 ? bytes : bytes.subarray(at))
-    this.#share ??= this.#booking?.budget.share(this.#booking.holder)
-    this.#share?.hold(this.#pending.size)
+    const announced = size - at < PREFIX_BYTES ? 0 : lengthAt(bytes, at)
+    if (announced > this.#limit) this.oversize = announced
+    else {
+      this.#pending = new Unfinished()
+      this.#pending.push(at === 0 ? bytes : bytes.subarray(at))
+      this.#share ??= this.#booking?.budget.share(this.#booking.holder)
+      this.#share?.hold(this.#pending.size)
+    }
     return at === 0 ? undefined : bytes.subarray(0, at)
   }
 }
