@@ -73,7 +73,7 @@ describe("the command line", () => {
   it("tells in one line that it may open no more files, and what helps", () => {
     const cwd = temporaryFolder()
     fs.writeFileSync(path.join(cwd, "sidecar.toml"), "[observability]\nmetrics_port = 0\n")
-    const { status, stderr } = spawnSync("sh", ["-c", "ulimit -n 24; exec \"$0\" \"$@\"", nodeBinary, program], {
+    const { status, stderr } = spawnSync("sh", ["-c", "ulimit -n 28; exec \"$0\" \"$@\"", nodeBinary, program], {
       cwd,
       env: { ...environment, SIDECAR_BIND_ADDR: "127.0.0.1:0" },
       encoding: "utf8",

@@ -26,8 +26,6 @@ export interface JournalBackend {
    * many share one. 0 when a commit costs nothing. Milliseconds.
    */
   readonly paceMillis: number
-  /** There will be something to commit soon: a backend that rests until then may get up. */
-  readonly prepare?: (() => void) | undefined
   /** Committed once, however often the same group is handed in. */
   readonly commit: (group: UsageGroup) => Effect.Effect<unknown, JournalFault>
   /**
@@ -224,7 +222,6 @@ export const makeGroupCommit = Effect.fnUntraced(function*(backend: JournalBacke
     }
     // As in `within`.
     yield* Effect.yieldNow
-    backend.prepare?.()
     yield* gather
     dirty.closeUnsafe()
     urgent.closeUnsafe()

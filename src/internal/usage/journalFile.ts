@@ -1,12 +1,10 @@
 import type { DatabaseSync } from "node:sqlite"
-import { fileAt } from "./fileIdentity.ts"
-import { type Ledger, makeLedger } from "./ledger.ts"
-import { rescue } from "./lostFile.ts"
+import { type Beginning, type Ledger, makeLedger } from "./ledger.ts"
+import { carryOver, restore, whereabouts } from "./lostFile.ts"
 import { createPrivate, keepPrivate } from "./privateFile.ts"
-import { isTaken, leaveToRest, type RestingFile, setTaken, withCopy } from "./restingFile.ts"
 import type { SpeltRecords } from "./spelling.ts"
 import { faultOf } from "./sqliteFault.ts"
-import { lock, openToWrite, prepareFolder, setFileAside, Unusable } from "./sqliteFile.ts"
+import { fileAt, lock, openToWrite, prepareFolder, setFileAside, Unusable } from "./sqliteFile.ts"
 import { makeSqliteStore } from "./sqliteStore.ts"
 import type {
   Answer,
@@ -20,14 +18,14 @@ import type {
 } from "./threadProtocol.ts"
 
 interface Held {
-  /** `undefined`: another thread of this process has it, which left the file to rest. */
-  readonly db: DatabaseSync | undefined
+  readonly db: DatabaseSync
   readonly file: string | undefined
 }
 
 interface Opened {
   readonly db: DatabaseSync
   readonly ledger: Ledger<SpeltRecords>
+  readonly begun: Beginning
   /** Of the file and of its write-ahead log. */
   readonly file: string | undefined
   readonly log: string | undefined
@@ -35,8 +33,7 @@ interface Opened {
 
 /**
  * The journal's file with everything that can befall it: opened when it can be, written by one owner, set aside when it
- * is damaged, opened anew after a fault. Synchronous: it runs in the thread of `layers/SqliteJournal`, or before anybody is
- * served.
+ * is damaged, opened anew after a fault. Synchronous; runs in the thread of `layers/SqliteJournal`.
  */
 export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: number) => string) => {
   let held: Held | undefined
@@ -67,12 +64,7 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
     })
   }
 
-  const takeLock = (): Held => {
-    const file = fileAt(lockPath)
-    return file !== undefined && file === options.resting?.lock
-      ? { db: undefined, file }
-      : { db: lock(options.path), file: fileAt(lockPath) }
-  }
+  const takeLock = (): Held => ({ db: lock(options.path), file: fileAt(lockPath) })
 
   const close = (): void => {
     const { db } = opened ?? {}
@@ -105,7 +97,7 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
           "they are set aside, all others are reported; see \"sidecar usage quarantine list\""
       })
     }
-    return { db, ledger, file: fileAt(options.path), log: fileAt(logPath) }
+    return { db, ledger, begun, file: fileAt(options.path), log: fileAt(logPath) }
   }
 
   const asideThenFresh = (detail: string, now: number): Opened => {
@@ -120,18 +112,16 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
   }
 
   const open = (now: number): Opened => {
-    const { resting } = options
-    const isChecked = resting !== undefined && !isTaken(resting) && takeOver(resting, now)
     prepare()
     held ??= takeLock()
     if (strikes > 1) return asideThenFresh("it fails again and again", now)
     let db: DatabaseSync | undefined
     try {
-      db = openToWrite(options.path, options.durability, isChecked)
+      db = openToWrite(options.path, options.durability)
       return begin(db, now)
     } catch (error) {
-      if (db?.isOpen === true) db.close()
       if (error instanceof Unusable || faultOf(error).reason !== "corrupt") throw error
+      if (db?.isOpen === true) db.close()
       return asideThenFresh(faultOf(error).detail, now)
     }
   }
@@ -140,7 +130,7 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
     const { ledger } = file
     switch (command.op) {
       case "begin":
-        return { balance: ledger.balance() }
+        return { interrupted: file.begun.interrupted }
       case "commit":
         ledger.commit(command.group)
         return {}
@@ -164,8 +154,8 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
 
   /** A lock whose file was removed keeps nobody out. Where another sidecar has taken the new one, it writes and we wait. */
   const holdLock = (): void => {
-    if (held !== undefined && fileAt(lockPath) === held.file) return
-    held?.db?.close()
+    if (opened === undefined || (held !== undefined && fileAt(lockPath) === held.file)) return
+    held?.db.close()
     held = undefined
     try {
       // Not the file itself: where there is none, what is open is written there.
@@ -179,12 +169,40 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
     }
   }
 
+  /** What an open file holds that is no longer at its path, is brought to what is there now. */
+  const rescue = ({ db, file, ledger }: Opened): void => {
+    const place = file === undefined ? undefined : whereabouts(file, options.path)
+    if (place?._tag === "moved") {
+      db.exec("PRAGMA wal_checkpoint(TRUNCATE)")
+      const { setAside, waiting } = ledger.balance()
+      const left = { records: waiting.records + setAside.records, tokens: waiting.tokens + setAside.tokens }
+      return tell(
+        `${options.path} was moved to ${place.path}; a fresh journal begins. ${left.records} records with ${left.tokens} `
+          + "tokens in the moved file had not been acknowledged and are not reported by themselves: move it back, or post them"
+      )
+    }
+    prepareFolder(options.path)
+    if (fileAt(options.path) === undefined) {
+      restore(db, options.path)
+      return tell(
+        `${options.path} was moved or deleted; all that it held was still open and is written again, nothing was lost`
+      )
+    }
+    // Brings it to our schema, or refuses it.
+    openToWrite(options.path, options.durability).close()
+    const { records, tokens } = carryOver(db, options.path)
+    tell(
+      `${options.path} is another file than the one that was opened; ${records} streams with ${tokens} tokens that had not `
+        + "been acknowledged are carried over into it"
+    )
+  }
+
   /** Leaves a file that was moved or deleted under us, once what it holds is safe; until then it is written on. */
   const leaveLostFile = (): void => {
-    if (opened === undefined) return
     holdLock()
+    if (opened === undefined) return
     if (isLost()) {
-      tell(rescue(opened, options))
+      rescue(opened)
       close()
     } else if (opened.log !== undefined && fileAt(logPath) !== opened.log) {
       opened.db.exec("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -193,31 +211,10 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
     }
   }
 
-  /** Answers whether the file is where it was left; else what it held is brought to what is there now. */
-  const takeOver = (left: RestingFile, now: number): boolean => {
-    held ??= { db: undefined, file: left.lock }
-    holdLock()
-    const isThere = fileAt(options.path) === left.file
-    if (!isThere) {
-      prepareFolder(options.path)
-      withCopy(left, options.path, (copy) => {
-        try {
-          opened = { ...begin(openToWrite(copy, options.durability), now), file: left.file, log: undefined }
-          tell(rescue(opened, options))
-        } finally {
-          close()
-        }
-      })
-      setTaken(left)
-    }
-    return isThere
-  }
-
   const attempt = (now: number, work: (file: Opened) => Answer, look: () => void = () => {}): Reply["result"] => {
     try {
       look()
       opened ??= open(now)
-      if (options.resting !== undefined) setTaken(options.resting)
       const answer = work(opened)
       strikes = 0
       return { _tag: "done", answer }
@@ -245,13 +242,8 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
       }
     }
     close()
-    held?.db?.close()
+    held?.db.close()
     held = undefined
-  }
-
-  const rest = (): RestingFile | undefined => {
-    if (opened?.file === undefined || held?.file === undefined) return undefined
-    return leaveToRest(opened.db, options.path, { file: opened.file, lock: held.file })
   }
 
   const perform = ({ command, now }: Request): Reply["result"] => {
@@ -272,21 +264,6 @@ export const makeJournalFile = (options: JournalFileOptions, recordId: (millis: 
       })
       if (result._tag === "done" && notices.length === 0 && generation === before) return undefined
       return { sidecarId, generation, fault: result._tag === "fault" ? result : undefined }
-    },
-    /**
-     * Closes the file and leaves it for another thread to take over, under the lock, which stays here until `stop`;
-     * `undefined`: it cannot rest, and all is let go. Never throws.
-     */
-    rest: (): RestingFile | undefined => {
-      try {
-        const left = rest()
-        if (left === undefined) stop()
-        else opened = undefined
-        return left
-      } catch {
-        stop()
-        return undefined
-      }
     },
     /** Does what is asked, or nothing of it. Never throws. */
     handle: (request: Request): Reply => {

@@ -1,33 +1,31 @@
 import { existsSync, fstatSync, readdirSync, readlinkSync, renameSync, rmSync } from "node:fs"
 import { resolve } from "node:path"
 import type { DatabaseSync } from "node:sqlite"
-import type { Sum, UsageBalance } from "../../services/UsageJournal.ts"
-import { fileAt, nameOf } from "./fileIdentity.ts"
+import type { Sum } from "../../services/UsageJournal.ts"
 import { createPrivate } from "./privateFile.ts"
-import { openToWrite, prepareFolder } from "./sqliteFile.ts"
+import { fileAt } from "./sqliteFile.ts"
 import { int } from "./sqliteRows.ts"
 import { recordColumns } from "./sqliteSchema.ts"
-import type { JournalFileOptions } from "./threadProtocol.ts"
 
 /**
  * What became of a file that is open and no longer at its path. `gone`: deleted, hidden by a mount, or nobody can tell:
  * it lives only as long as it is open.
  */
-type Whereabouts = { readonly _tag: "gone" } | { readonly _tag: "moved"; readonly path: string }
+export type Whereabouts = { readonly _tag: "gone" } | { readonly _tag: "moved"; readonly path: string }
 
 const descriptors = "/proc/self/fd"
 
 const linkOf = (descriptor: number, file: string): string | undefined => {
   try {
-    const found = fstatSync(descriptor)
-    return nameOf(found) === file && found.nlink > 0 ? readlinkSync(`${descriptors}/${descriptor}`) : undefined
+    const { dev, ino, nlink } = fstatSync(descriptor)
+    return `${dev}:${ino}` === file && nlink > 0 ? readlinkSync(`${descriptors}/${descriptor}`) : undefined
   } catch {
     return undefined
   }
 }
 
 /** Looks for an open `file` (as `fileAt` names it), where the system lists what a process has open (Linux). */
-const whereabouts = (file: string, path: string): Whereabouts => {
+export const whereabouts = (file: string, path: string): Whereabouts => {
   if (!existsSync(descriptors)) return { _tag: "gone" }
   for (const descriptor of readdirSync(descriptors)) {
     const link = linkOf(Number(descriptor), file)
@@ -38,7 +36,7 @@ const whereabouts = (file: string, path: string): Whereabouts => {
 }
 
 /** Writes all that an open database holds to `path`, where there is no file: whole or not at all. */
-const restore = (db: DatabaseSync, path: string): void => {
+export const restore = (db: DatabaseSync, path: string): void => {
   const whole = `${path}.restored`
   rmSync(whole, { force: true })
   createPrivate(whole)
@@ -50,7 +48,7 @@ const restore = (db: DatabaseSync, path: string): void => {
  * Copies the records of an open journal into the journal at `path`, which belongs to somebody else's past: all at once,
  * those that it has already stay as they are. Answers what came to it, by which its `delivered` grows.
  */
-const carryOver = (db: DatabaseSync, path: string): Sum => {
+export const carryOver = (db: DatabaseSync, path: string): Sum => {
   const columns = ["place", "batch_id", "reason", ...recordColumns].join(", ")
   db.prepare("ATTACH ? AS target").run(path)
   try {
@@ -75,34 +73,4 @@ const carryOver = (db: DatabaseSync, path: string): Sum => {
     if (db.isTransaction) db.exec("ROLLBACK")
     db.exec("DETACH target")
   }
-}
-
-/** A journal that is open and no longer at its path. */
-export interface LostFile {
-  readonly db: DatabaseSync
-  /** Which file it is, as `fileAt` names it. */
-  readonly file: string | undefined
-  readonly ledger: { readonly balance: () => UsageBalance }
-}
-
-/** What an open file holds that is no longer at its path, is brought to what is there now. Answers what is to be told. */
-export const rescue = ({ db, file, ledger }: LostFile, { durability, path }: JournalFileOptions): string => {
-  const place = file === undefined ? undefined : whereabouts(file, path)
-  if (place?._tag === "moved") {
-    db.exec("PRAGMA wal_checkpoint(TRUNCATE)")
-    const { setAside, waiting } = ledger.balance()
-    const left = { records: waiting.records + setAside.records, tokens: waiting.tokens + setAside.tokens }
-    return `${path} was moved to ${place.path}; a fresh journal begins. ${left.records} records with ${left.tokens} ` +
-      "tokens in the moved file had not been acknowledged and are not reported by themselves: move it back, or post them"
-  }
-  prepareFolder(path)
-  if (fileAt(path) === undefined) {
-    restore(db, path)
-    return `${path} was moved or deleted; all that it held was still open and is written again, nothing was lost`
-  }
-  // Brings it to our schema, or refuses it.
-  openToWrite(path, durability).close()
-  const { records, tokens } = carryOver(db, path)
-  return `${path} is another file than the one that was opened; ${records} streams with ${tokens} tokens that had not ` +
-    "been acknowledged are carried over into it"
 }

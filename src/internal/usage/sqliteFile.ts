@@ -49,14 +49,14 @@ const check = (db: DatabaseSync, path: string): void => {
   if (found !== "ok") throw Object.assign(new Error(found), { errcode: 11 })
 }
 
-/** Opens the journal's file to write: folder made, schema current, pages checked unless they have just been. */
-export const openToWrite = (path: string, durability: "crash" | "power-loss", isChecked = false): DatabaseSync => {
+/** Opens the journal's file to write: folder made, schema current, pages checked. */
+export const openToWrite = (path: string, durability: "crash" | "power-loss"): DatabaseSync => {
   const db = new DatabaseSync(path, { timeout: busyTimeout })
   try {
     db.exec("PRAGMA journal_mode = WAL")
     db.exec(`PRAGMA synchronous = ${durability === "crash" ? "NORMAL" : "FULL"}`)
     db.exec(`PRAGMA journal_size_limit = ${logLimit}`)
-    if (!isChecked) check(db, path)
+    check(db, path)
     migrate(db)
     return db
   } catch (error) {
@@ -137,4 +137,10 @@ export const setFileAside = (path: string, now: number): string => {
     if (existsSync(path + suffix)) renameSync(path + suffix, target + suffix)
   }
   return target
+}
+
+/** Which file is at a path now: the file that is open may have been moved or deleted meanwhile. */
+export const fileAt = (path: string): string | undefined => {
+  const found = statSync(path, { throwIfNoEntry: false })
+  return found && `${found.dev}:${found.ino}`
 }

@@ -8,7 +8,6 @@ import type {
 } from "../../services/UsageJournal.ts"
 import type { PackedCounts } from "./counts.ts"
 import type { Retention } from "./ledger.ts"
-import type { RestingFile } from "./restingFile.ts"
 import type { SpeltRecords } from "./spelling.ts"
 import type { UsageGroup } from "./store.ts"
 
@@ -22,8 +21,6 @@ export interface JournalFileOptions {
   readonly sidecarId: string
   /** Of the threads before this one; a thread that finds no trace of the session adds one. */
   readonly generation: number
-  /** The file as it was left for this one to take over. Default: it was not. */
-  readonly resting?: RestingFile | undefined
 }
 
 /** What the thread of the journal is started with. */
@@ -75,6 +72,7 @@ export interface Notice {
 
 /** The answer to a command: only what it asked for is there. */
 export interface Answer {
+  readonly interrupted?: number
   readonly batch?: UsageBatch | undefined
   readonly setAside?: ReadonlyArray<SetAsideRecord>
   readonly moved?: number
