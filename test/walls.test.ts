@@ -69,7 +69,8 @@ const walls: ReadonlyArray<readonly [file: string, may: ReadonlyArray<string>, m
     "../http2/fields.ts",
     "../usage/ledger.ts",
     "../metrics/metricFamily.ts",
-    "prom-client"
+    "prom-client",
+    "node:tls"
   ]],
   ["internal/hooks/hookedReplies", ["../inProcess/predictMessages.ts"], ["../stream/peek.ts"]],
   ["internal/handlers/unary", ["../stream/deadline.ts", "../connection/workerRpc.ts"], [
@@ -87,7 +88,10 @@ const walls: ReadonlyArray<readonly [file: string, may: ReadonlyArray<string>, m
     "./Sidecar.ts",
     "../cli/exit.ts",
     "../testing.ts",
-    "../index.ts"
+    "../index.ts",
+    "node:http",
+    "node:util",
+    "node:zlib"
   ]],
   ["layers/Sidecar", ["./Drain.ts"], ["../cli/exit.ts", "../testing/Answer.ts"]],
   ["testing/Answer", ["../services/Wire.ts", "../layers/Sidecar.ts", "../internal/wire/frames.ts"], [

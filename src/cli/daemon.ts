@@ -8,8 +8,10 @@ import * as TomlConfig from "../layers/TomlConfig.ts"
 import { ConfigReload } from "../services/ConfigReload.ts"
 import { eventTeller, type SidecarEvents } from "../services/SidecarEvents.ts"
 import { boundHeap } from "./boundHeap.ts"
+import type { Engine } from "./engine.ts"
 import { unmended } from "./nodeVersion.ts"
 import { runToEnd } from "./process.ts"
+import { loopShare, whenBusy } from "./whenBusy.ts"
 
 const listed = (addresses: string | ReadonlyArray<string>): string =>
   typeof addresses === "string" ? addresses : addresses.join(", ")
@@ -81,18 +83,33 @@ const reloadOnHangUp = (hangUps: HangUps): Layer.Layer<never, never, ConfigReloa
     })
   )
 
-/** Runs the sidecar until a signal ends it; closing its scope is the drain. */
-export const daemon = Effect.scoped(Effect.gen(function*() {
-  boundHeap()
-  const hangUps = yield* listenForHangUps
-  const loaded = yield* TomlConfig.load()
-  const Sidecar = yield* Effect.promise(() => import("../layers/Sidecar.ts"))
-  return yield* greet(loaded).pipe(
-    Effect.andThen(Layer.launch(Layer.provideMerge(reloadOnHangUp(hangUps), Sidecar.layer))),
-    Effect.onInterrupt(() => Effect.logInfo("stopped")),
-    Effect.provide(Layer.provideMerge(Logging.layer, TomlConfig.layerLive(loaded)))
+/** Runs the sidecar until a signal ends it; closing its scope is the drain. `beside` is built when it serves. */
+const runWith = (beside: Layer.Layer<never>) =>
+  Effect.scoped(Effect.gen(function*() {
+    const hangUps = yield* listenForHangUps
+    const loaded = yield* TomlConfig.load()
+    const Sidecar = yield* Effect.promise(() => import("../layers/Sidecar.ts"))
+    return yield* greet(loaded).pipe(
+      Effect.andThen(Layer.launch(Layer.provideMerge(Layer.merge(beside, reloadOnHangUp(hangUps)), Sidecar.layer))),
+      Effect.onInterrupt(() => Effect.logInfo("stopped")),
+      Effect.provide(Layer.provideMerge(Logging.layer, TomlConfig.layerLive(loaded)))
+    )
+  }))
+
+/** Runs the sidecar until a signal ends it. */
+export const daemon = Effect.andThen(Effect.sync(boundHeap), runWith(Layer.empty))
+
+/** A sidecar that has started: it tidies up when nobody comes, and wakes its engine when there is work to do. */
+const settle = (engine: Engine): Effect.Effect<void> =>
+  Effect.suspend(() => whenBusy(loopShare(), engine.collect)).pipe(
+    Effect.andThen(Effect.sync(() => {
+      engine.wake()
+      boundHeap()
+    }))
   )
-}))
 
 /** The daemon as a program of its own. */
-export const main = (): void => runToEnd(Effect.provide(daemon, NodeFileSystem.layer))
+export const main = (engine: Engine): void => {
+  const settling = Layer.effectDiscard(Effect.forkScoped(settle(engine)))
+  runToEnd(Effect.provide(runWith(settling), NodeFileSystem.layer))
+}

@@ -1,6 +1,6 @@
 import { Clock, Effect, Latch, Layer, type Scope } from "effect"
 import type * as net from "node:net"
-import * as tls from "node:tls"
+import type * as tls from "node:tls"
 import { Gate, Visitor } from "../http2/driver/gate.ts"
 import { Loop } from "../http2/driver/loop.ts"
 import { ErrorCode } from "../http2/protocol.ts"
@@ -23,6 +23,9 @@ import { eventTeller } from "../services/SidecarEvents.ts"
 import { interruptWith } from "../services/StreamError.ts"
 import type { ServerCall } from "../services/Wire.ts"
 
+/** As Node's documentation has it: of these two kinds of socket, only one has `encrypted`. */
+const isTls = (socket: net.Socket): socket is tls.TLSSocket => "encrypted" in socket
+
 /** Who is at the other end. Of a TCP connection that is already reset, Node knows no address: nobody trusts that one. */
 const peerOf = (
   socket: net.Socket,
@@ -30,7 +33,7 @@ const peerOf = (
   trusted: (peer: PeerFacts) => boolean
 ): ServerCall["peer"] => {
   const ip = kind === "unix" ? undefined : socket.remoteAddress ?? "gone"
-  const names = () => socket instanceof tls.TLSSocket && socket.authorized ? namesOf(socket.getPeerCertificate()) : []
+  const names = () => isTls(socket) && socket.authorized ? namesOf(socket.getPeerCertificate()) : []
   return {
     address: ip === undefined ? "unix" : ip === "gone" ? ip : `${ip}:${socket.remotePort}`,
     trusted: trusted({ ip, names })

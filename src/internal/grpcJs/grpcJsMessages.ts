@@ -1,5 +1,5 @@
-import { gunzipSync, inflateSync } from "node:zlib"
 import type { FrameBatch } from "../../services/Wire.ts"
+import { builtins } from "../builtins.ts"
 import { lengthAt, PREFIX_BYTES } from "../wire/frames.ts"
 
 /** The serializer of a method that carries bytes. */
@@ -30,8 +30,8 @@ export const messagesOf = (
 
 const open = (message: Uint8Array, encoding: string | undefined, limit: number): Buffer | undefined => {
   try {
-    if (encoding === "gzip") return gunzipSync(message, { maxOutputLength: limit })
-    if (encoding === "deflate") return inflateSync(message, { maxOutputLength: limit })
+    if (encoding === "gzip") return builtins.zlib.gunzipSync(message, { maxOutputLength: limit })
+    if (encoding === "deflate") return builtins.zlib.inflateSync(message, { maxOutputLength: limit })
   } catch {
     // Not of its encoding, or over the limit.
   }

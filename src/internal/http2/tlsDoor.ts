@@ -1,8 +1,9 @@
 import { Effect, type Scope } from "effect"
 import type { Socket } from "node:net"
-import * as tls from "node:tls"
+import type * as tls from "node:tls"
 import type { BindError } from "../../services/GrpcServer.ts"
 import type { Settings } from "../../services/SidecarConfig.ts"
+import { builtins } from "../builtins.ts"
 import { fileVersion } from "../fileVersion.ts"
 import { type TlsFiles, tlsFiles } from "../wire/tlsFiles.ts"
 
@@ -56,7 +57,7 @@ export const tlsDoor = Effect.fnUntraced(function*(
   const files = yield* tlsFiles(config)
   if (files === undefined) return undefined
   const client = files.clientCa === undefined ? {} : { requestCert: true, rejectUnauthorized: true }
-  const server = tls.createServer(
+  const server = builtins.tls.createServer(
     { ...secureContext(files), ...client, ALPNProtocols: ["h2"], handshakeTimeout: HANDSHAKE_MILLIS },
     events.onSecure
   )

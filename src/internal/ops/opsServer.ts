@@ -1,13 +1,9 @@
 import type { Cause } from "effect"
 import { Effect, Fiber, type Scope } from "effect"
 import type { IncomingMessage, Server, ServerResponse } from "node:http"
-import { promisify } from "node:util"
-import { constants, gzip } from "node:zlib"
+import { builtins } from "../builtins.ts"
 import { acceptsGzip } from "./accepted.ts"
 import { keepConnections, type OpsLimit } from "./opsConnections.ts"
-
-// Not `import`: that reads every export of the module, and reading `WebSocket` loads all of undici (11 MiB, 60 ms).
-const { createServer } = process.getBuiltinModule("node:http")
 
 /** What a page says. */
 export interface OpsAnswer {
@@ -65,7 +61,8 @@ const compressed = (answer: OpsAnswer): Effect.Effect<Uint8Array> =>
   Effect.promise(() => {
     const known = compressions.get(answer)
     if (known !== undefined) return known
-    const made = promisify(gzip)(answer.body, { level: constants.Z_BEST_SPEED })
+    const { constants, gzip } = builtins.zlib
+    const made = builtins.util.promisify(gzip)(answer.body, { level: constants.Z_BEST_SPEED })
     compressions.set(answer, made)
     return made
   })
@@ -118,7 +115,7 @@ export const serve = Effect.fnUntraced(function*(
 ): Effect.fn.Return<number, Error, Scope.Scope> {
   const track = Fiber.runIn(yield* Effect.scope)
   const run = Effect.runForkWith(yield* Effect.context<never>())
-  const server = createServer()
+  const server = builtins.http.createServer()
   keepConnections(server, {
     maxConnections,
     onLimit,

@@ -1,7 +1,5 @@
 import { Effect } from "effect"
-
-// As for the server: `import` would load all of undici.
-const { get } = process.getBuiltinModule("node:http")
+import { builtins } from "../builtins.ts"
 
 /** Who answers on a port that we wanted for our own metrics. */
 export type PortOwner = "cy-llm worker" | "sidecar" | "unknown"
@@ -25,7 +23,7 @@ const reachable = (host: string): string => host === "0.0.0.0" ? "127.0.0.1" : h
 export const portOwner = (host: string, port: number): Effect.Effect<PortOwner> =>
   Effect.callback<PortOwner>((resume) => {
     let text = ""
-    const request = get({ host: reachable(host), port, path: "/metrics", agent: false }, (response) => {
+    const request = builtins.http.get({ host: reachable(host), port, path: "/metrics", agent: false }, (response) => {
       const decide = () => resume(Effect.succeed(marks.find(([mark]) => text.includes(mark))?.[1] ?? "unknown"))
       response.setEncoding("utf8")
       response.on("data", (part: string) => {

@@ -1,9 +1,9 @@
 import { Effect } from "effect"
 import { X509Certificate } from "node:crypto"
-import { createSecureContext } from "node:tls"
 import { BillingError } from "../../services/BillingSink.ts"
 import type { Settings } from "../../services/SidecarConfig.ts"
 import { isToken } from "../../services/WorkerToken.ts"
+import { builtins } from "../builtins.ts"
 import { fileVersion } from "../fileVersion.ts"
 import { headerSecrets } from "./conceal.ts"
 import { readHeaders } from "./headersFile.ts"
@@ -73,7 +73,7 @@ const readTls = Effect.fnUntraced(
     const cert = yield* readSecretFile("billing_tls_cert", certPath)
     const key = yield* readSecretFile("billing_tls_key", keyPath)
     yield* Effect.try({
-      try: () => createSecureContext({ cert, key }),
+      try: () => builtins.tls.createSecureContext({ cert, key }),
       catch: () =>
         new BillingError({
           key: "billing_tls_cert",

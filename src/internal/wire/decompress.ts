@@ -1,12 +1,12 @@
 import { Effect, Semaphore } from "effect"
-import * as zlib from "node:zlib"
 import * as Status from "../../services/Status.ts"
 import type { Status as GrpcStatus } from "../../services/Wire.ts"
+import { builtins } from "../builtins.ts"
 
 /** The message encodings that the sidecar's own services can open; also the value of `grpc-accept-encoding`. */
 export const ACCEPTED_ENCODINGS = "identity,deflate,gzip"
 
-const openers = { gzip: zlib.gunzip, deflate: zlib.inflate } as const
+const openers = { gzip: "gunzip", deflate: "inflate" } as const
 
 const isKnown = (encoding: string): encoding is keyof typeof openers => Object.hasOwn(openers, encoding)
 
@@ -53,7 +53,7 @@ export const makeDecompress = (limits: DecompressLimits): Decompress => {
       }))
     }
     if (message.length > limits.inBytes) return Effect.fail(tooLarge(limits.inBytes))
-    const open = openers[encoding]
+    const open = builtins.zlib[openers[encoding]]
     // Not to be interrupted: zlib goes on with what it has begun, and the turn lasts as long.
     return turns.withPermits(1)(Effect.uninterruptible(Effect.callback<Uint8Array, GrpcStatus>((resume) => {
       open(message, { maxOutputLength: limits.outBytes }, (error, opened) => {

@@ -1,4 +1,4 @@
-import { gunzipSync, inflateSync } from "node:zlib"
+import { builtins } from "../builtins.ts"
 
 /** Most bytes of a compressed message that is looked into, and most bytes that it may open to. */
 const MAX_IN_BYTES = 256 * 1024
@@ -9,9 +9,9 @@ const FIXED_COST_BYTES = 4096
 const BURST_BYTES = 1_310_720
 const BYTES_PER_MILLI = 32 * 1024
 
-const attempt = (open: typeof gunzipSync, message: Uint8Array): Uint8Array | undefined => {
+const attempt = (opener: "gunzipSync" | "inflateSync", message: Uint8Array): Uint8Array | undefined => {
   try {
-    return open(message, { maxOutputLength: MAX_OUT_BYTES })
+    return builtins.zlib[opener](message, { maxOutputLength: MAX_OUT_BYTES })
   } catch {
     return undefined
   }
@@ -45,8 +45,8 @@ export const inflater = (options: InflaterOptions): (message: Uint8Array) => Uin
       return undefined
     }
     const opened = message[0] === 0x1f && message[1] === 0x8b
-      ? attempt(gunzipSync, message)
-      : attempt(inflateSync, message)
+      ? attempt("gunzipSync", message)
+      : attempt("inflateSync", message)
     // One that fails may have been opened up to the limit before.
     budget -= FIXED_COST_BYTES + message.length + (opened?.length ?? MAX_OUT_BYTES)
     return opened

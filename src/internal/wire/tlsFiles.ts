@@ -1,9 +1,9 @@
 import { Effect } from "effect"
 import { X509Certificate } from "node:crypto"
 import { readFileSync } from "node:fs"
-import { createSecureContext } from "node:tls"
 import { BindError } from "../../services/GrpcServer.ts"
 import type { Settings } from "../../services/SidecarConfig.ts"
+import { builtins } from "../builtins.ts"
 
 /** The contents of `[server] tls_cert`, `tls_key` and `tls_client_ca`. */
 export interface TlsFiles {
@@ -36,7 +36,7 @@ export const tlsFiles = Effect.fnUntraced(
     const cert = yield* read("tls_cert", tls_cert)
     const key = yield* read("tls_key", tls_key)
     yield* Effect.try({
-      try: () => createSecureContext({ cert, key }),
+      try: () => builtins.tls.createSecureContext({ cert, key }),
       catch: () =>
         mistake("tls_cert", tls_cert, `${tls_cert} and tls_key: ${tls_key} are not a certificate and its key (PEM)`)
     })

@@ -1,0 +1,45 @@
+import { Effect } from "effect"
+
+/** Milliseconds between two looks. */
+const LOOK_MILLIS = 100
+/** A process that is busy for less than this share of the time has next to nothing to do. */
+const IDLE_SHARE = 0.1
+/** Busy milliseconds beyond that share after which there is work to do; the first scrape takes 80. */
+const ENOUGH_MILLIS = 150
+/** After so many looks without such a millisecond, a start is over. */
+const QUIET_LOOKS = 10
+
+/** A gauge of the event loop: the share of the time since the last look in which it did something, 0 to 1. */
+export const loopShare = (): () => number => {
+  let last = performance.eventLoopUtilization()
+  return () => {
+    const now = performance.eventLoopUtilization()
+    const { utilization } = performance.eventLoopUtilization(now, last)
+    last = now
+    return utilization
+  }
+}
+
+/**
+ * Waits until a process that has started has work to do, which may be never: under full load 0.2 s, with a fifth of it 1.5 s.
+ * If there is a quiet second before, `onQuiet` is run, once. `share` as of {@link loopShare}.
+ */
+export const whenBusy = (share: () => number, onQuiet: () => void): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    /** A bucket that leaks what an idle process does. Milliseconds. */
+    let busy = 0
+    let quiet = 0
+    const look = (): boolean => {
+      busy = Math.max(0, busy + (share() - IDLE_SHARE) * LOOK_MILLIS)
+      if (quiet < QUIET_LOOKS) {
+        quiet = busy > 0 ? 0 : quiet + 1
+        if (quiet === QUIET_LOOKS) onQuiet()
+      }
+      return busy >= ENOUGH_MILLIS
+    }
+    return Effect.sync(look).pipe(
+      Effect.delay(LOOK_MILLIS),
+      Effect.repeat({ until: (enough) => enough }),
+      Effect.asVoid
+    )
+  })

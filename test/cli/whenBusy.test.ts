@@ -1,0 +1,60 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import { whenBusy } from "../../src/cli/whenBusy.ts"
+
+/** A process whose event loop is busy for a share of the time, and what was done with it. */
+const watched = Effect.fnUntraced(function*(share: number) {
+  const process = { share, quiet: 0 }
+  const fiber = yield* Effect.forkChild(whenBusy(() => process.share, () => void process.quiet++))
+  return {
+    /** For so long it is as busy as that; answers whether there was work to do by then. */
+    spend: Effect.fnUntraced(function*(millis: number, share: number) {
+      process.share = share
+      yield* TestClock.adjust(millis)
+      return fiber.pollUnsafe() !== undefined
+    }),
+    times: () => process.quiet,
+    end: Fiber.interrupt(fiber)
+  }
+})
+
+describe("a daemon that has started", () => {
+  it.effect("has work to do after 0.2 s under full load, and after 1.5 s with a fifth of it", () =>
+    Effect.gen(function*() {
+      const loaded = yield* watched(1)
+      assert.isFalse(yield* loaded.spend(100, 1))
+      assert.isTrue(yield* loaded.spend(100, 1))
+      assert.strictEqual(loaded.times(), 0)
+      const half = yield* watched(0.2)
+      assert.isFalse(yield* half.spend(1400, 0.2))
+      assert.isTrue(yield* half.spend(200, 0.2))
+    }))
+
+  it.effect("has none in two hours with timers, a stream now and then, and a scrape every 15 s", () =>
+    Effect.gen(function*() {
+      const idle = yield* watched(0)
+      for (let minute = 0; minute < 120; minute++) {
+        for (let scrape = 0; scrape < 4; scrape++) {
+          assert.isFalse(yield* idle.spend(100, 0.8))
+          assert.isFalse(yield* idle.spend(14_900, 0.05))
+        }
+      }
+      yield* idle.end
+    }))
+
+  it.effect("is quiet once, a second after the start's last work, and not again", () =>
+    Effect.gen(function*() {
+      const starting = yield* watched(0)
+      yield* starting.spend(900, 0.05)
+      yield* starting.spend(100, 0.3)
+      yield* starting.spend(900, 0.05)
+      assert.strictEqual(starting.times(), 0)
+      yield* starting.spend(400, 0.05)
+      assert.strictEqual(starting.times(), 1)
+      yield* starting.spend(300, 0.3)
+      yield* starting.spend(10_000, 0)
+      assert.strictEqual(starting.times(), 1)
+      assert.isTrue(yield* starting.spend(300, 1))
+    }))
+})
