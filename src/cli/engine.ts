@@ -9,14 +9,13 @@ export interface Engine {
 }
 
 /** An option by which whoever starts Node has a say in what {@link restEngine} sets: then nothing is set. */
-const said =
-  /--(no-?)?(jitless|lite-mode|opt|turbofan|maglev|sparkplug|optimize-for-size|expose-gc|(min-|max-)?semi-space)\b/
+const said = /--(no-?)?(jitless|lite-mode|opt|turbofan|maglev|optimize-for-size|expose-gc|(min-|max-)?semi-space)\b/
 
 const areOurs = (): boolean => ![...process.execArgv, process.env["NODE_OPTIONS"] ?? ""].some((text) => said.test(text))
 
 /**
- * From here V8 interprets, and keeps its young generation as small as it is. What a start does it does once, and a sidecar that
- * carries next to nothing gains nothing by machine code, while the pages of the optimizing compilers and what they leave in
+ * From here V8 optimizes nothing, and keeps its young generation as small as it is. What a start does it does once, and a sidecar
+ * that carries next to nothing gains nothing by optimized code, while the pages of the optimizing compilers and what they leave in
  * the heap are 10 MiB. They count as soon as anything is compiled, be it by an import: so this comes before all other
  * imports, in the program's first file.
  *
@@ -29,8 +28,9 @@ const areOurs = (): boolean => ![...process.execArgv, process.env["NODE_OPTIONS"
 export const restEngine = (): Engine => {
   const ours = areOurs()
   const set = (...options: ReadonlyArray<string>): void => {
-    if (ours) { for (const option of options) setFlagsFromString(`--${option}`) }
+    if (ours) options.forEach((option) => setFlagsFromString(`--${option}`))
   }
+  // Not `--no-maglev`: functions would then be asked again only after several times as many calls, also once it is woken.
   set("no-opt", "maglev-filter=-*", "semi-space-growth-factor=1", "expose-gc")
   return {
     wake: () => set("opt", "maglev-filter=*", "semi-space-growth-factor=2"),
