@@ -11,6 +11,10 @@ it.prop("against a peer that breaks rules an endpoint keeps them, tells every st
   playHostile(seed)
 }, { arbitrary: { runs: soak(1000, 60) } })
 
+it("a peer may open a window before the head that it is for was heard: a seed of this that once was taken for a fault", () => {
+  playHostile(1056038722)
+})
+
 it.prop("whatever a peer sends, it is the same however the reads cut it", [seed], ([seed]) => {
   playCuts(seed)
 }, { arbitrary: { runs: soak(2000, 200) } })

@@ -30,6 +30,8 @@ export class Observer {
   /** The octets that come are frames no more: nothing can be said about the rest. */
   #blind = false
   readonly #streams = new Map<number, StreamState>()
+  /** By stream: octets that the peer gave it while its head was said and not yet heard here. */
+  readonly #early = new Map<number, number>()
   /** The highest stream that a client has opened. */
   highest = 0
   #window = DEFAULT_WINDOW
@@ -116,6 +118,7 @@ export class Observer {
         const by = read32(payload, 0) & 0x7fffffff
         if (id === 0) this.#window += by
         else if (stream !== undefined) stream.window += by
+        else this.#early.set(id, (this.#early.get(id) ?? 0) + by)
       }
     }
   }
@@ -223,7 +226,8 @@ export class Observer {
   }
 
   #open(id: number): StreamState {
-    const stream = { window: this.#initial, endSent: false, resetSent: false, endCame: false, resetCame: false }
+    const window = this.#initial + (this.#early.get(id) ?? 0)
+    const stream = { window, endSent: false, resetSent: false, endCame: false, resetCame: false }
     this.#streams.set(id, stream)
     return stream
   }
