@@ -11,10 +11,11 @@ const options: ThreadOptions = workerData
 const port = parentPort
 const file = makeJournalFile(options, makeRecordIds(Math.random))
 
-/** After this time the journal has begun, and what that took is garbage. Milliseconds. */
-const BEGUN = 1000
-// A program that lets us (`--expose-gc`) has 2 MiB back; nobody waits for it but a commit, for some 20 ms.
-setTimeout(() => void globalThis.gc?.({ type: "major", execution: "sync", flavor: "last-resort" }), BEGUN).unref()
+/** From the journal's begin to the collection of what that left behind, in milliseconds: a start goes first. */
+const SETTLED = 1000
+
+/** Where the program lets us (`--expose-gc`): 2 MiB. Nobody waits for it but a commit, for some 20 ms. */
+const collect = (): void => void globalThis.gc?.({ type: "major", execution: "sync", flavor: "last-resort" })
 
 port?.on("message", (request: Request | Checkpoint) => {
   if ("counts" in request) {
@@ -24,5 +25,6 @@ port?.on("message", (request: Request | Checkpoint) => {
     return
   }
   port.postMessage(file.handle(request))
+  if (request.command.op === "begin") setTimeout(collect, SETTLED).unref()
   if (request.command.op === "stop") port.close()
 })
