@@ -1,9 +1,10 @@
 import type { StreamMetrics } from "../../../services/StreamMetrics.ts"
 import { Outcome } from "../../../services/UsageRecord.ts"
 import * as Histogram from "../histogram.ts"
-import { modelCounter, wordCounter } from "../labelSets.ts"
+import { wordCounter } from "../labelSets.ts"
 import * as Bounds from "../metricBounds.ts"
 import { byLabel, counter, gauge, histogram } from "../metricFamily.ts"
+import { modelCounter } from "../modelCounter.ts"
 import type { Figures } from "./figures.ts"
 
 /** Models with a label of their own in `sidecar_model_tokens_total`; the tokens of all others are "other". */
