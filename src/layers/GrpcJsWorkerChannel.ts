@@ -7,7 +7,7 @@ import { askingOf, type SessionWatch, watchSession } from "../internal/grpcJs/gr
 import { endUnsent } from "../internal/grpcJs/grpcJsStatus.ts"
 import { type GrpcJsCallOwner, GrpcJsWorkerCall } from "../internal/grpcJs/grpcJsWorkerCall.ts"
 import { lifeSign } from "../internal/wire/lifeSign.ts"
-import { openPulled, type RawCall, type ReplyListener } from "../internal/wire/pulledCall.ts"
+import { openListening, type RawCall, type ReplyListener } from "../internal/wire/pulledCall.ts"
 import { type WorkerEndpoint, workerEndpoint } from "../internal/wire/workerEndpoint.ts"
 import { SidecarConfig } from "../services/SidecarConfig.ts"
 import type { CallStart } from "../services/Wire.ts"
@@ -79,7 +79,7 @@ const makeLink = (worker: WorkerEndpoint, maxMessageBytes: number): Effect.Effec
       return new GrpcJsWorkerCall(stream, call.encoding, listener, owner)
     }
     return {
-      open: (call) => openPulled(openRaw, call),
+      open: (call) => openListening(openRaw, call),
       gone: Deferred.await(gone),
       isGoingAway,
       timesHeard: () => heard,

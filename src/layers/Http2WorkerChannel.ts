@@ -134,7 +134,7 @@ const makeLink = (loop: Loop, worker: WorkerEndpoint, server: Settings["server"]
       }
     }
     const link: WorkerLink = {
-      open: (start) => openPulled((start, listener) => new Http2WorkerCall(start, listener, owner), start),
+      open: (start) => openPulled(() => new Http2WorkerCall(owner), (call) => call.open(start)),
       gone: Deferred.await(events.gone),
       isGoingAway: () => events.goingAway,
       timesHeard: () => heard,

@@ -1,7 +1,7 @@
 import { Deferred, Effect, Latch, type Scope } from "effect"
 import { HEALTH_PATH } from "../internal/wire/aiContract.ts"
 import { payloads } from "../internal/wire/frames.ts"
-import { openPulled, type RawCall, type ReplyListener } from "../internal/wire/pulledCall.ts"
+import { openListening, type RawCall, type ReplyListener } from "../internal/wire/pulledCall.ts"
 import { Code, codeName } from "../services/Status.ts"
 import {
   type CallEnd,
@@ -236,7 +236,7 @@ export class ScriptedLink implements WorkerLink {
     this.host = host
   }
 
-  readonly open = (start: CallStart): Effect.Effect<WorkerCall, never, Scope.Scope> => openPulled(this.#open, start)
+  readonly open = (start: CallStart): Effect.Effect<WorkerCall, never, Scope.Scope> => openListening(this.#open, start)
 
   readonly #open = (start: CallStart, listener: ReplyListener): RawCall => {
     const call = new ScriptedCall(this, start, listener)

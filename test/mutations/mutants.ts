@@ -63,7 +63,7 @@ export const mutants: ReadonlyArray<Mutant> = [
   },
   {
     name: "loses the gateway's cancel on the way to the worker",
-    edits: [{ file: "src/internal/wire/pulledCall.ts", find: "    this.#raw?.cancel()\n", replace: "" }],
+    edits: [{ file: "src/internal/wire/pulledCall.ts", find: "    this.abandon()\n", replace: "" }],
     found: ["a stream that is over is over at the worker, too, and comes there no more"]
   },
   {

@@ -8,7 +8,7 @@ import { StreamUnderWay } from "../../src/internal/stream/streamUnderWay.ts"
 import { WaitingRoom } from "../../src/internal/stream/waitingRoom.ts"
 import * as Watchdog from "../../src/internal/stream/watchdog.ts"
 import { Tally } from "../../src/internal/usage/tally.ts"
-import { openPulled, type ReplyListener } from "../../src/internal/wire/pulledCall.ts"
+import { openListening, type ReplyListener } from "../../src/internal/wire/pulledCall.ts"
 import { statusOf } from "../../src/internal/wire/streamStatus.ts"
 import * as NoMetrics from "../../src/layers/NoMetrics.ts"
 import { errorOf, type StreamError } from "../../src/services/StreamError.ts"
@@ -29,7 +29,7 @@ export class OutspokenLink implements WorkerLink {
   cancelled = false
 
   readonly open = (start: CallStart) =>
-    openPulled((_, listener) => {
+    openListening((_, listener) => {
       this.worker = listener
       const cancel = (): void => void (this.cancelled = true)
       return { write: () => true, halfClose: () => {}, resume: () => {}, cancel }

@@ -64,7 +64,6 @@ interface Taken {
 
 /** The text of one call between the worker and the sidecar: a Stream in, a Stream out, frames on both sides. */
 class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> implements WorkerCall {
-  readonly replies = this.pull
   readonly #call: WorkerCall
   readonly #hooks: ReplyHooks
   /** Cancels the call at the worker. */
@@ -101,6 +100,10 @@ class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> impleme
     this.#call.halfClose()
     // Nobody has asked for anything: the hooks have nothing to do.
     if (this.#fiber === undefined && !this.#over) this.#fiber = this.#hooks.fork(this.#passOn)
+  }
+
+  get replies(): Effect.Effect<readonly [FrameBatch], CallBroken | Cause.Done<GrpcStatus>> {
+    return this.pull
   }
 
   get writable(): Effect.Effect<void> {

@@ -7,7 +7,7 @@ import { FrameTooLarge, MessageOverdue } from "../../services/StreamError.ts"
 import type { CallEnd, CallStart, FrameBatch } from "../../services/Wire.ts"
 import { areWhole, FrameCutter } from "../wire/frames.ts"
 import * as GrpcTimeout from "../wire/grpcTimeout.ts"
-import type { RawCall, ReplyListener } from "../wire/pulledCall.ts"
+import { PulledCall } from "../wire/pulledCall.ts"
 import { statusOf } from "../wire/streamStatus.ts"
 import { addMetadata, metadataOf } from "./fields.ts"
 import { endOfHttp, endOfReset, endOfTrailers } from "./http2Status.ts"
@@ -35,34 +35,37 @@ export interface CallOwner {
 }
 
 /**
- * One call on the link's connection. DATA is cut into whole frames and handed over as it comes. While the listener is full
+ * One call on the link's connection. DATA is cut into whole frames and handed over as it comes. While nobody takes more
  * the stream's window holds the worker back; what had arrived by then is never lost, also when the stream is reset or the
  * link breaks: it is handed over before the end.
  */
-export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
+export class Http2WorkerCall extends PulledCall implements StreamHandler, BudgetHolder {
   readonly #owner: CallOwner
-  readonly #listener: ReplyListener
   /** Once the worker has sent a part of a message. */
   #cutter: FrameCutter | undefined
-  readonly #stream: Http2Stream | undefined
-  #end: CallEnd | undefined
   #over = false
+  #stream: Http2Stream | undefined
+  #end: CallEnd | undefined
   #answered = false
-  /** The listener takes no more for now. */
+  /** Nobody takes more for now. */
   #full = false
   /** A message could not be taken: what comes after it is dropped. */
   #cutShort = false
 
-  constructor(start: CallStart, listener: ReplyListener, owner: CallOwner) {
+  constructor(owner: CallOwner) {
+    super()
     this.#owner = owner
-    this.#listener = listener
-    this.#stream = owner.open(headOf(start), this)
-    if (this.#stream !== undefined) return
-    this.#over = true
-    listener.onEnd(END_UNSENT)
   }
 
-  write(batch: FrameBatch): boolean {
+  /** Once. */
+  open(start: CallStart): void {
+    this.#stream = this.#owner.open(headOf(start), this)
+    if (this.#stream !== undefined) return
+    this.#over = true
+    this.replyEnd(END_UNSENT)
+  }
+
+  protected send(batch: FrameBatch): boolean {
     return this.#over || this.#stream === undefined || this.#stream.write(batch)
   }
 
@@ -70,7 +73,7 @@ export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
     this.#stream?.end()
   }
 
-  resume(): void {
+  protected readOn(): void {
     if (!this.#full) return
     this.#full = false
     if (this.#stream?.remoteEnd === true || this.#cutter?.mayRead !== false) this.#stream?.resume()
@@ -85,12 +88,12 @@ export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
     if (!this.#over) this.#giveUp({ reason: "status", status: statusOf(new MessageOverdue({ side: "response" })) })
   }
 
-  cancel(): void {
-    if (this.#over) return
+  protected abandon(): void {
+    if (this.#over || this.#stream === undefined) return
     this.#over = true
     this.#cutter?.drop()
     this.#owner.closed()
-    if (this.#stream !== undefined) this.#owner.cancel(this.#stream)
+    this.#owner.cancel(this.#stream)
   }
 
   onHeaders(block: HeaderBlock): void {
@@ -103,7 +106,7 @@ export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
     if (end !== undefined) this.#end = end
     else if (block.status !== 200 || contentType?.startsWith("application/grpc") !== true) {
       this.#finish(endOfHttp(block.status, contentType))
-    } else this.#listener.onHeaders(metadata)
+    } else this.replyHead(metadata)
   }
 
   /** After the end everything is taken and dropped. */
@@ -112,7 +115,7 @@ export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
     const owner = this.#owner
     owner.heard()
     if (this.#cutter !== undefined || !areWhole(bytes, owner.maxMessageBytes)) return this.#cut(bytes)
-    if (this.#listener.onFrames(bytes)) return true
+    if (this.reply(bytes)) return true
     this.#full = true
     return this.#over
   }
@@ -133,14 +136,14 @@ export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
   }
 
   onDrain(): void {
-    if (!this.#over) this.#listener.onDrain()
+    if (!this.#over) this.drained()
   }
 
   #cut(bytes: Uint8Array): boolean {
     const { budget, maxMessageBytes } = this.#owner
     const cutter = this.#cutter ??= new FrameCutter(maxMessageBytes, { budget, holder: this })
     const batch = cutter.push(bytes)
-    if (batch !== undefined && !this.#listener.onFrames(batch)) this.#full = true
+    if (batch !== undefined && !this.reply(batch)) this.#full = true
     if (cutter.oversize !== undefined && !this.#over) this.#tooLarge(cutter.oversize)
     return this.#over || (!this.#full && cutter.mayRead)
   }
@@ -175,7 +178,7 @@ export class Http2WorkerCall implements RawCall, StreamHandler, BudgetHolder {
       if (!stream.remoteEnd || stream.pendingBytes > 0) this.#owner.cancel(stream)
       else stream.end()
     }
-    this.#listener.onEnd(end)
+    this.replyEnd(end)
   }
 }
 

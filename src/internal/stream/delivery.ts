@@ -8,15 +8,18 @@ import type { Attempt, StreamUnderWay } from "./streamUnderWay.ts"
  * thousands of streams every further object is a cache miss a token.
  */
 export class Delivery extends ReplyCount implements FrameTaker {
-  /** Monotonic milliseconds. While the gateway does not read, the worker is not asked for anything: that counts, too. */
-  lastFrameAt = 0
+  /**
+   * Monotonic milliseconds, whole ones as in {@link ReplyCount}. While the gateway does not read, the worker is not asked for
+   * anything: that counts, too.
+   */
+  #lastFrameAt = 0
   readonly #call: ServerCall
   readonly #now: () => number
-  readonly #stream: StreamUnderWay
   /** The attempt whose next batch is not simply passed on. */
   #attempt: Attempt | undefined
   /** The gateway has stopped to read: its time runs. */
   #isStopped = false
+  readonly #stream: StreamUnderWay
 
   constructor(stream: StreamUnderWay) {
     const { account, call, env, span, tally } = stream
@@ -31,9 +34,18 @@ export class Delivery extends ReplyCount implements FrameTaker {
     this.#attempt = attempt
   }
 
+  get lastFrameAt(): number {
+    return this.#lastFrameAt
+  }
+
+  /** The worker was heard, or is asked from now on. */
+  heardAt(now: number): void {
+    this.#lastFrameAt = Math.ceil(now)
+  }
+
   take(batch: FrameBatch): boolean {
     const now = this.#now()
-    this.lastFrameAt = now
+    this.heardAt(now)
     const out = this.#attempt === undefined ? batch : this.#first(this.#attempt, batch)
     if (out === undefined) return true
     if (this.add(out, now)) this.#onFirstToken()
@@ -45,7 +57,7 @@ export class Delivery extends ReplyCount implements FrameTaker {
   /** The gateway reads again. */
   read(): void {
     const { env, limits } = this.#stream
-    this.lastFrameAt = this.#now()
+    this.heardAt(this.#now())
     this.#isStopped = false
     if (limits.reader.ready()) env.watchdog.nearer(limits.dueAt())
   }

@@ -15,14 +15,16 @@ const count = (value: string | undefined): number | undefined => {
 
 /** Counts one stream's replies into its tally and the metrics: per batch a look at the bytes and a few additions. */
 export class ReplyCount {
+  readonly #arrivedAt: number
+  readonly #exportedTraceId: string | undefined
+  // What each token reads or moves stands together, up to the first fields of a Delivery.
   readonly #tally: UsageTally
   readonly #metrics: StreamMetrics["Service"]
   readonly #options: PeekOptions
-  readonly #arrivedAt: number
-  readonly #exportedTraceId: string | undefined
   /** What its tenant may still have is less by each token. */
   readonly #account: TenantAccount | undefined
   #model: ModelTokens | undefined
+  /** Whole milliseconds: V8 keeps a fraction in an object of its own, which each token would have to find. */
   #lastTokenAt = 0
 
   /** `exportedTraceId`: the trace in which the stream is exported. */
@@ -55,9 +57,10 @@ export class ReplyCount {
     if (tally.malformed !== malformed) this.#metrics.malformedFrame()
     const fresh = tally.chunks - chunks
     if (fresh === 0) return false
+    const at = Math.ceil(now)
     if (chunks === 0) this.#firstToken(now)
-    else this.#metrics.interToken((now - this.#lastTokenAt) / 1000)
-    this.#lastTokenAt = now
+    else this.#metrics.interToken((at - this.#lastTokenAt) / 1000)
+    this.#lastTokenAt = at
     this.#modelTokens().add(fresh)
     this.#account?.spend(fresh)
     return chunks === 0

@@ -77,7 +77,7 @@ export class StreamWatch implements Watched {
   open(now: number): void {
     this.phase = "open"
     this.#openedAt = now
-    this.#delivery.lastFrameAt = now
+    this.#delivery.heardAt(now)
     this.#env.watchdog.nearer(this.dueAt())
   }
 

@@ -86,12 +86,15 @@ export abstract class FrameInbox<E> {
     this.readOn()
   }
 
-  readonly #register = (resume: (next: Next<E>) => void): void => {
-    const kept = this.#kept?.shift()
-    if (kept !== undefined) return resume(Effect.succeed([kept]))
-    if (this.#end !== undefined) return resume(this.#end)
-    this.#waiter = resume
-    this.want()
+  /** The next batch, or the end. */
+  protected get pull(): Effect.Effect<readonly [FrameBatch], E> {
+    return Effect.callback((resume) => {
+      const kept = this.#kept?.shift()
+      if (kept !== undefined) return resume(Effect.succeed([kept]))
+      if (this.#end !== undefined) return resume(this.#end)
+      this.#waiter = resume
+      this.want()
+    })
   }
 
   /** See `WorkerCall.takeWhile`. */
@@ -130,7 +133,4 @@ export abstract class FrameInbox<E> {
     this.#taker = undefined
     this.#whenFull = undefined
   }
-
-  /** The next batch, or the end. */
-  protected readonly pull: Effect.Effect<readonly [FrameBatch], E> = Effect.callback(this.#register)
 }

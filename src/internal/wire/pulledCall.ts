@@ -32,9 +32,8 @@ export interface RawCall {
   cancel(): void
 }
 
-/** A call on a wire, to be pulled. */
-class PulledCall extends FrameInbox<CallBroken | Cause.Done<Status>> implements WorkerCall, ReplyListener {
-  #raw: RawCall | undefined
+/** A call to the worker as whoever carries it sees it: its replies to be pulled, its room to be waited for. */
+export abstract class PulledCall extends FrameInbox<CallBroken | Cause.Done<Status>> implements WorkerCall {
   #metadata: Metadata | undefined
   #headers: ((metadata: Effect.Effect<Metadata | undefined>) => void) | undefined
   #onHeaders: ((metadata: Metadata) => void) | undefined
@@ -42,25 +41,27 @@ class PulledCall extends FrameInbox<CallBroken | Cause.Done<Status>> implements 
   #whenOver: ((effect: Effect.Effect<void>) => void) | undefined
   #full = false
   #cancelled = false
-  readonly replies = this.pull
 
-  attach(raw: RawCall): this {
-    this.#raw = raw
-    return this
-  }
+  /** Hands frames to the wire. `false`: no more until {@link drained}. */
+  protected abstract send(batch: FrameBatch): boolean
+
+  abstract halfClose(): void
+
+  /** RST_STREAM CANCEL. Idempotent; afterwards nothing more is told. */
+  protected abstract abandon(): void
 
   write(batch: FrameBatch): boolean {
-    const room = this.#raw?.write(batch) ?? true
+    const room = this.send(batch)
     this.#full = !room
     return room
   }
 
-  halfClose(): void {
-    this.#raw?.halfClose()
-  }
-
   ready(): boolean {
     return this.hasNext
+  }
+
+  get replies(): Effect.Effect<readonly [FrameBatch], CallBroken | Cause.Done<Status>> {
+    return this.pull
   }
 
   get headers(): Effect.Effect<Metadata | undefined> {
@@ -94,45 +95,48 @@ class PulledCall extends FrameInbox<CallBroken | Cause.Done<Status>> implements 
     })
   }
 
-  readonly cancel: Effect.Effect<void> = Effect.sync(() => {
-    this.#cancelled = true
-    this.drop()
-    this.#raw?.cancel()
-    this.#tellHeaders()
-  })
+  /** The call is over for whoever carries it; the worker hears it, unless it is done. */
+  get cancel(): Effect.Effect<void> {
+    return Effect.sync(() => {
+      this.#cancelled = true
+      this.drop()
+      this.abandon()
+      this.#tellHeaders()
+    })
+  }
 
-  onHeaders(metadata: Metadata): void {
+  /** Initial metadata has come. */
+  protected replyHead(metadata: Metadata): void {
     this.#metadata = metadata
     this.#onHeaders?.(metadata)
     this.#tellHeaders()
   }
 
-  onFrames(batch: FrameBatch): boolean {
+  /** Whole frames have come. `false`: read no further until {@link readOn}. */
+  protected reply(batch: FrameBatch): boolean {
     if (this.hasTaker || this.#headers === undefined) return this.arrive(batch)
     this.arrive(batch)
     this.#tellHeaders()
     return this.isWanted
   }
 
-  onEnd({ reason, status }: CallEnd): void {
+  /** The call is over, behind every frame that came before. */
+  protected replyEnd({ reason, status }: CallEnd): void {
     this.close(reason === "status" ? Cause.done(status) : Effect.fail(new CallBroken({ reason, status })))
     this.#tellHeaders()
-    this.onDrain()
+    this.drained()
     if (!this.isDrained) return
     const over = this.#whenOver
     this.#whenOver = undefined
     over?.(Effect.void)
   }
 
-  onDrain(): void {
+  /** The request side takes frames again. */
+  protected drained(): void {
     this.#full = false
     const drained = this.#whenDrained
     this.#whenDrained = undefined
     drained?.(Effect.void)
-  }
-
-  protected readOn(): void {
-    this.#raw?.resume()
   }
 
   #tellHeaders(): void {
@@ -142,17 +146,71 @@ class PulledCall extends FrameInbox<CallBroken | Cause.Done<Status>> implements 
   }
 }
 
+/** A call of a wire that tells a listener. */
+class ListeningCall extends PulledCall implements ReplyListener {
+  #raw: RawCall | undefined
+
+  attach(raw: RawCall): void {
+    this.#raw = raw
+  }
+
+  halfClose(): void {
+    this.#raw?.halfClose()
+  }
+
+  onHeaders(metadata: Metadata): void {
+    this.replyHead(metadata)
+  }
+
+  onFrames(batch: FrameBatch): boolean {
+    return this.reply(batch)
+  }
+
+  onEnd(end: CallEnd): void {
+    this.replyEnd(end)
+  }
+
+  onDrain(): void {
+    this.drained()
+  }
+
+  protected send(batch: FrameBatch): boolean {
+    return this.#raw?.write(batch) ?? true
+  }
+
+  protected readOn(): void {
+    this.#raw?.resume()
+  }
+
+  protected abandon(): void {
+    this.#raw?.cancel()
+  }
+}
+
 /** The end of {@link WorkerCall.replies} as one value. */
 export const endOfReplies = (end: CallBroken | Cause.Done<Status>): CallEnd =>
   end._tag === "Done" ? { reason: "status", status: end.value } : end
 
-/** Opens a call on a wire, for whoever pulls its replies; the scope cancels it. */
-export const openPulled = (
+/**
+ * Opens a call for whoever pulls its replies; the scope cancels it.
+ *
+ * @param open called once the scope knows of the call: whoever is interrupted before leaves nothing open
+ */
+export const openPulled = <Call extends PulledCall>(
+  make: () => Call,
+  open: (call: Call) => void
+): Effect.Effect<WorkerCall, never, Scope.Scope> =>
+  Effect.flatMap(Scope.Scope, (scope) => {
+    const call = make()
+    return Effect.map(Scope.addFinalizer(scope, call.cancel), () => {
+      open(call)
+      return call
+    })
+  })
+
+/** The same for a wire that tells a listener. */
+export const openListening = (
   open: (start: CallStart, listener: ReplyListener) => RawCall,
   start: CallStart
 ): Effect.Effect<WorkerCall, never, Scope.Scope> =>
-  Effect.flatMap(Scope.Scope, (scope) => {
-    const call = new PulledCall()
-    // Before it is opened: whoever is interrupted in between leaves nothing open.
-    return Effect.map(Scope.addFinalizer(scope, call.cancel), () => call.attach(open(start, call)))
-  })
+  openPulled(() => new ListeningCall(), (call) => call.attach(open(start, call)))

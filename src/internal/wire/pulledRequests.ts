@@ -5,12 +5,15 @@ import { FrameInbox } from "./frameInbox.ts"
 
 /** A gateway's call: its requests to be pulled, its room to be waited for, its departure to be told once. */
 export abstract class PulledRequests extends FrameInbox<Cause.Done> {
-  readonly requests = this.pull
   #begun = false
   #full = false
   #whenWritable: ((effect: Effect.Effect<void>) => void) | undefined
   #left: StreamError | undefined
   #onLeave: ((why: StreamError) => void) | undefined
+
+  get requests(): Effect.Effect<readonly [FrameBatch], Cause.Done> {
+    return this.pull
+  }
 
   ready(): boolean {
     this.want()
