@@ -1,5 +1,13 @@
 /** Cells of an empty map; a power of two. */
 const FEWEST = 64
+/** So many bits of a stream's number tell its place within a group, whose cells lie side by side. */
+const GROUP_BITS = 3
+/** At least so many cells for each stream: where groups meet, all of one have to look behind the other. */
+const CELLS_EACH = 4
+/** An odd number without a pattern. */
+const MIXER = 0x2c1b3c6d
+
+const shiftOf = (cells: number): number => 32 - Math.log2(cells >>> GROUP_BITS)
 
 /**
  * What belongs to identifiers of streams (31 bits, never 0).
@@ -12,14 +20,21 @@ const FEWEST = 64
  * takes to copy it twice. This one has two arrays that it keeps, and clears the cell that it empties: open addressing with
  * linear probing, without tombstones.
  *
- * The peer chooses identifiers. Which of them meet in a cell depends on a number of our own.
+ * Streams that were opened one after the other stand side by side: a read of the socket brings frames of many, mostly in
+ * that order, and with thousands of streams each cell would be a cache miss of its own. The peer chooses identifiers. Which
+ * of these groups meet depends on a number of our own.
  */
 export class IdMap<A> {
   #ids = new Int32Array(FEWEST)
   #values: Array<A | undefined> = Array.from({ length: FEWEST }, () => undefined)
-  #shift = 32 - Math.log2(FEWEST)
+  #shift = shiftOf(FEWEST)
   #size = 0
-  readonly #factor = (Math.floor(Math.random() * 2 ** 31) << 1) | 1
+  readonly #factor: number
+
+  /** `random`: from 0 to below 1. */
+  constructor(random: () => number = Math.random) {
+    this.#factor = (Math.floor(random() * 2 ** 31) << 1) | 1
+  }
 
   get size(): number {
     return this.#size
@@ -32,7 +47,7 @@ export class IdMap<A> {
   set(id: number, value: A): void {
     let cell = this.#cellOf(id)
     if (this.#ids[cell] === 0) {
-      if (2 * (this.#size + 1) > this.#ids.length) {
+      if (CELLS_EACH * (this.#size + 1) > this.#ids.length) {
         this.#resize(2 * this.#ids.length)
         cell = this.#cellOf(id)
       }
@@ -60,7 +75,7 @@ export class IdMap<A> {
     this.#ids[hole] = 0
     this.#values[hole] = undefined
     // Far from where it grew: what goes up and down with each turn keeps its arrays.
-    if (32 * this.#size < this.#ids.length && this.#ids.length > FEWEST) this.#resize(this.#ids.length / 2)
+    if (16 * CELLS_EACH * this.#size < this.#ids.length && this.#ids.length > FEWEST) this.#resize(this.#ids.length / 2)
     return true
   }
 
@@ -74,8 +89,17 @@ export class IdMap<A> {
     return found
   }
 
+  /** How many cells a search for the identifier looks at: what its hash is good for. */
+  looks(id: number): number {
+    return 1 + ((this.#cellOf(id) - this.#homeOf(id)) & (this.#ids.length - 1))
+  }
+
   #homeOf(id: number): number {
-    return Math.imul(id, this.#factor) >>> this.#shift
+    const number = id >>> 1
+    // Multiplied once, numbers in a row fall into rows again: with one factor in a hundred into a few long ones.
+    const mixed = Math.imul(number >>> GROUP_BITS, this.#factor)
+    const group = Math.imul(mixed ^ (mixed >>> 15), MIXER) >>> this.#shift
+    return (group << GROUP_BITS) | (number & ((1 << GROUP_BITS) - 1))
   }
 
   /** Where the identifier stands, else the empty cell where it would. */
@@ -91,7 +115,7 @@ export class IdMap<A> {
     const [ids, values] = [this.#ids, this.#values]
     this.#ids = new Int32Array(length)
     this.#values = Array.from({ length }, () => undefined)
-    this.#shift = 32 - Math.log2(length)
+    this.#shift = shiftOf(length)
     ids.forEach((id, at) => {
       if (id === 0) return
       const cell = this.#cellOf(id)

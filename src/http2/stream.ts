@@ -54,12 +54,9 @@ export const OUTBOX_BYTES = 16_384
  * Everything but the methods belongs to the connection.
  */
 export class Http2Stream {
-  // What each DATA frame reads or moves comes first and stands together: with thousands of streams it is not in the cache.
-  readonly #host: StreamHost
-  /** 0 while it waits for a place (the peer's SETTINGS_MAX_CONCURRENT_STREAMS). */
-  id: number
+  // What a DATA frame that comes or goes reads or moves stands together, and what both need in the middle: with thousands of
+  // streams it is not in the cache.
   handler: StreamHandler | undefined
-  closed = false
   /** What the peer may send. */
   recvWindow: number
   /** What was taken and not yet given back. */
@@ -71,6 +68,10 @@ export class Http2Stream {
   /** The response's head has come. */
   headed = false
   #paused: boolean
+  readonly #host: StreamHost
+  /** 0 while it waits for a place (the peer's SETTINGS_MAX_CONCURRENT_STREAMS). */
+  id: number
+  closed = false
   /** What we may send; below zero after a SETTINGS change (§6.9.2). */
   sendWindow: number
   /** A head has left, or waits to. */

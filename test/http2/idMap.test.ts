@@ -37,6 +37,18 @@ describe("streams by their identifiers", () => {
     expect(map.get(19_989)).toBeUndefined()
   })
 
+  it("stay near where they belong, whatever the map's own number is", () => {
+    for (const stride of [2, 16, 32]) {
+      for (let seed = 1; seed <= 300; seed++) {
+        const map = new IdMap<number>(seeded(seed))
+        let looks = 0
+        for (let n = 0; n < 500; n++) map.set(1 + n * stride, n)
+        for (let n = 0; n < 500; n++) looks += map.looks(1 + n * stride)
+        expect(looks / 500, `stride ${stride}, seed ${seed}`).toBeLessThan(8)
+      }
+    }
+  })
+
   it("answer nothing for an identifier that was never there", () => {
     const map = new IdMap<number>()
     expect(map.get(1)).toBeUndefined()

@@ -9,16 +9,17 @@ import { makeIsoTime } from "./isoTime.ts"
  */
 export class Tally implements UsageTally {
   /** Number of the stream within this process, from 1. */
-  readonly slot: number
-  readonly recordId: string
-  readonly startedAt: number
+  // What each token moves or looks at stands together.
   frames = 0
   bytes = 0
   chunks = 0
+  malformed = 0
   largeChunks = 0
   notices = 0
-  malformed = 0
   ended = false
+  readonly slot: number
+  readonly recordId: string
+  readonly startedAt: number
   identity: StreamIdentity | undefined = undefined
   workerTokens: number | undefined = undefined
   promptTokens: number | undefined = undefined
