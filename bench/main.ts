@@ -170,13 +170,16 @@ const grown = async (
   proxies: ReadonlyArray<Proxy>,
   scenario: (step: number) => (proxy: Proxy, timing: Scenario.Timing) => Promise<Scenario.Cost>
 ): Promise<(name: ProxyName, step: number) => number> => {
-  const byStep = new Map<number, Rounds<Scenario.Cost>>()
-  for (const step of steps) {
-    const run = scenario(step)
-    for (const proxy of proxies) await run(proxy, { seconds: 1, warmup: 1 })
-    byStep.set(step, await inRounds(`growth, ${step} ${what}`, proxies, (proxy) => run(proxy, timing)))
-  }
-  const of = (name: ProxyName, step: number): ReadonlyArray<Scenario.Cost> => byStep.get(step)?.get(name) ?? []
+  const runs = steps.map((step) => ({ step, run: scenario(step) }))
+  // All steps before the first is measured, and then in turns: else the first would pay for the compiler, and look dear.
+  for (const { run } of runs) for (const proxy of proxies) await run(proxy, { seconds: 4, warmup: 1 })
+  const measured = await inRounds(`growth with ${what}`, proxies, async (proxy) => {
+    const costs = new Map<number, Scenario.Cost>()
+    for (const { run, step } of runs) costs.set(step, await run(proxy, timing))
+    return costs
+  })
+  const of = (name: ProxyName, step: number): ReadonlyArray<Scenario.Cost> =>
+    (measured.get(name) ?? []).flatMap((costs) => costs.get(step) ?? [])
   const broken = (name: ProxyName, step: number): number => of(name, step).reduce((sum, cost) => sum + cost.broken, 0)
   /** NaN, which holds no budget, when streams broke. */
   const micros = (name: ProxyName, step: number): number =>
