@@ -8,6 +8,7 @@ import { UsageMetrics } from "../services/UsageMetrics.ts"
 import { WorkerMetrics } from "../services/WorkerMetrics.ts"
 
 const nothing = (): void => {}
+const uncounted = { add: nothing }
 
 /**
  * No figures: for tests, and for an application that has its own. One of the recorders can be replaced by the
@@ -26,7 +27,7 @@ export const layer: Layer.Layer<Metrics | Recorders> = Layer.mergeAll(
   Layer.succeed(StreamMetrics, {
     streamStarted: nothing,
     streamEnded: nothing,
-    modelTokens: () => ({ add: nothing }),
+    modelTokens: () => uncounted,
     firstToken: nothing,
     interToken: nothing,
     streamOverhead: nothing,

@@ -8,7 +8,6 @@ import { makeIsoTime } from "./isoTime.ts"
  * all running streams.
  */
 export class Tally implements UsageTally {
-  /** Number of the stream within this process, from 1. */
   // What each token moves or looks at stands together.
   frames = 0
   bytes = 0
@@ -17,6 +16,7 @@ export class Tally implements UsageTally {
   largeChunks = 0
   notices = 0
   ended = false
+  /** Number of the stream within this process, from 1. */
   readonly slot: number
   readonly recordId: string
   readonly startedAt: number
