@@ -45,7 +45,9 @@ export const layer: Layer.Layer<WorkerConnection, never, WorkerConnection | Side
               return Stream.die(failure)
             }))
             return Stream.suspend(() => replies(safe, request)).pipe(
-              Stream.catchCause((cause) => Stream.fail(above ?? new HookFailure({ hook: name, cause })))
+              Stream.catchCause((cause) =>
+                Stream.fail(above ?? new HookFailure({ hook: name, part: "replies", cause }))
+              )
             )
           },
           tokens

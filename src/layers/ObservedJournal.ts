@@ -34,7 +34,7 @@ export const layer: Layer.Layer<UsageJournal, never, UsageJournal | SidecarEvent
         : Effect.fail(`${MOST_ENDS} ends wait for it`)
       unfinished++
       fibers.own(run(told.pipe(
-        Effect.catchCause((cause) => tell(new HookFailure({ hook: name, cause }))),
+        Effect.catchCause((cause) => tell(new HookFailure({ hook: name, part: "ended", cause }))),
         Effect.ensuring(Effect.sync(() => unfinished--))
       )))
     }

@@ -103,8 +103,6 @@ export interface WorkerCall {
   readonly isOver: boolean
   /** Completes when {@link isOver}. */
   readonly over: Effect.Effect<void>
-  /** Whether {@link replies} would give something at once. */
-  ready(): boolean
 }
 
 /** What a new call to the worker needs. */

@@ -19,7 +19,6 @@ const call: WorkerCall = {
   replies: Effect.never,
   isOver: false,
   over: Effect.never,
-  ready: () => false,
   takeWhile: () => Effect.never,
   whenHeaders: () => {}
 }

@@ -208,6 +208,58 @@ story(
     })
 )
 
+for (
+  const [what, replies] of [
+    ["before it asks for a token", () => Stream.never],
+    ["after it has taken two", (tokens) => Stream.concat(Stream.take(tokens, 2), Stream.never)],
+    [
+      "inside a token",
+      (tokens) => Stream.mapEffect(tokens, (token) => token === "t3 " ? Effect.never : Effect.succeed(token))
+    ],
+    [
+      "after it has given up a wait for the worker",
+      (tokens) => Stream.concat(Stream.interruptWhen(tokens, Effect.sleep("1500 millis")), Stream.never)
+    ],
+    ["when the worker has said all", (tokens) => Stream.concat(tokens, Stream.never)]
+  ] satisfies ReadonlyArray<[string, Hook["replies"]]>
+) {
+  story(
+    `a hook hangs ${what}`,
+    { hooks: [{ name: "slow", replies }], worker: { answer: Answer.tokens({ tokens: 5, every: "1 second" }) } },
+    (log) =>
+      Effect.gen(function*() {
+        const call = yield* ScriptedGateway.open()
+        yield* pass("29 seconds")
+        assert.strictEqual(call.seen.status, undefined)
+        yield* pass("10 seconds")
+        assert.deepStrictEqual(
+          [call.seen.status?.code, call.seen.status?.metadata["cy-reason"]],
+          [Status.Code.UNKNOWN, "hook_failed"]
+        )
+        assert.deepStrictEqual(log, [
+          "the stream hook \"slow\" failed in replies; its further failures there are not told"
+        ])
+        assert.deepStrictEqual(yield* booked, [["failed", call.seen.tokens.length]])
+      })
+  )
+}
+
+story(
+  "a hook that waits for the worker does not hang",
+  {
+    hooks: [{ name: "patient", replies: (tokens) => tokens }],
+    worker: { answer: Answer.tokens({ tokens: 3, every: "45 seconds" }) },
+    config: { server: { stream_idle_timeout_secs: 300 } }
+  },
+  () =>
+    Effect.gen(function*() {
+      const call = yield* ScriptedGateway.open()
+      yield* pass("5 minutes")
+      assert.strictEqual(call.seen.status?.code, 0)
+      assert.deepStrictEqual(yield* booked, [["completed", 3]])
+    })
+)
+
 story(
   "the streams beside many that hooks hold up keep the worker's pace to the millisecond",
   {

@@ -40,7 +40,7 @@ export const admittingHooks = (requestSecs: () => number): Effect.Effect<Admit |
             if (error?._tag === "StreamRefusal") {
               return Effect.fail<E.StreamError>(new E.NotAdmitted({ status: refusalStatus(error) }))
             }
-            const failure = new HookFailure({ hook: name, cause })
+            const failure = new HookFailure({ hook: name, part: "admit", cause })
             return Effect.andThen(tell(failure), Effect.fail(new E.WorkerStatus({ status: failureStatus(name) })))
           })
         ), { discard: true })

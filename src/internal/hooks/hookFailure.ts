@@ -5,6 +5,8 @@ import type { Status as GrpcStatus } from "../../services/Wire.ts"
 /** A hook broke its word: it failed, died or did not answer. */
 export class HookFailure extends Data.TaggedError("HookFailure")<{
   readonly hook: string
+  /** In which part of it. */
+  readonly part: "admit" | "replies" | "ended"
   readonly cause: Cause.Cause<unknown>
 }> {}
 
@@ -14,14 +16,17 @@ export const failureStatus = (hook: string): GrpcStatus =>
     "cy-reason": "hook_failed"
   })
 
-/** Tells of each hook's failure once. */
+/** Tells of each hook's failure once. A teller is for one part of the hooks. */
 export const makeTeller = () => {
   const told = new Set<string>()
-  return ({ cause, hook }: HookFailure): Effect.Effect<void> =>
+  return ({ cause, hook, part }: HookFailure): Effect.Effect<void> =>
     Effect.suspend(() => {
       if (told.has(hook)) return Effect.void
       told.add(hook)
-      return Effect.logError(`the stream hook "${hook}" failed; its further failures are not told`, cause)
+      return Effect.logError(
+        `the stream hook "${hook}" failed in ${part}; its further failures there are not told`,
+        cause
+      )
     })
 }
 

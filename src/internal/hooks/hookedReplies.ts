@@ -44,8 +44,9 @@ export const openHooked = (
     })
   })
 
-/** Hooks that neither take nor give for so long, although they could do both, hang. */
-const PATIENCE = "30 seconds"
+/** After so many looks hang hooks that neither take nor give, although the gateway waits and they do not wait for the worker. */
+const LOOKS = 10
+const LOOK_SECS = 3
 const stopped = Status.make(Status.Code.OK, "", { "cy-reason": "stopped" })
 
 const textFrame = (traceId: string, chunk: string, endOfStream: boolean, index: number): FrameBatch => {
@@ -83,6 +84,8 @@ class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> impleme
   #sent = 0
   /** Counts what the hooks take and give. */
   #moves = 0
+  /** The hooks have asked for the worker's next token, and wait for it. */
+  #waits = false
 
   constructor(call: WorkerCall, letGo: Effect.Effect<void>, hooks: ReplyHooks) {
     super()
@@ -129,10 +132,6 @@ class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> impleme
     })
   }
 
-  ready(): boolean {
-    return this.hasNext
-  }
-
   cancel(): void {
     this.#over = true
     this.drop()
@@ -157,24 +156,25 @@ class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> impleme
       Effect.suspend(() =>
         Stream.runForEach(this.#hooks.transform(this.#source.stream, decoded), (text) => this.#emit(text))
       ).pipe(
-        Effect.raceFirst(this.#standstill),
+        Effect.raceFirst(this.#standstill(0)),
         Effect.exit,
         Effect.flatMap((exit) => this.#finish(exit))
       )
     )
   }
 
-  /** Fails when the hooks hang. */
-  readonly #standstill: Effect.Effect<never, HookFailure> = Effect.suspend(() => {
+  /** Fails when the hooks hang; `still`: so many looks in a row nothing has moved. */
+  #standstill(still: number): Effect.Effect<never, HookFailure> {
+    if (still === LOOKS) {
+      const cause = Cause.fail(`it stood still for ${LOOKS * LOOK_SECS} seconds`)
+      return Effect.fail(new HookFailure({ hook: this.#hooks.names, part: "replies", cause }))
+    }
     const before = this.#moves
-    return Effect.sleep(PATIENCE).pipe(Effect.flatMap(() => {
-      const couldMove = this.#kept.rest !== undefined || this.#call.ready() || this.#ended !== undefined ||
-        this.#end !== undefined
-      return couldMove && this.isWanted && this.#moves === before
-        ? Effect.fail(new HookFailure({ hook: this.#hooks.names, cause: Cause.fail(`it stood still for ${PATIENCE}`) }))
-        : this.#standstill
-    }))
-  })
+    return Effect.flatMap(Effect.sleep(`${LOOK_SECS} seconds`), () => {
+      const stands = !this.#waits && this.isWanted && this.#moves === before
+      return this.#standstill(stands ? still + 1 : 0)
+    })
+  }
 
   /** The worker's next frame; `undefined`: there is none any more. */
   readonly #next: Effect.Effect<FrameBatch | undefined> = Effect.suspend(() =>
@@ -190,8 +190,12 @@ class HookedCall extends FrameInbox<CallBroken | Cause.Done<GrpcStatus>> impleme
   /** The next token; everything else goes its way untouched. */
   readonly #tokens: Pull.Pull<readonly [string]> = Effect.suspend(() => {
     this.#moves++
+    this.#waits = true
     return this.#ended === undefined ? Effect.flatMap(this.#next, (next) => this.#tokenOf(next)) : Cause.done()
-  })
+  }).pipe(Effect.ensuring(Effect.sync(() => {
+    this.#moves++
+    this.#waits = false
+  })))
 
   #tokenOf(next: FrameBatch | undefined): Pull.Pull<readonly [string]> {
     if (next === undefined) return Cause.done()

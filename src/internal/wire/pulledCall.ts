@@ -56,10 +56,6 @@ export abstract class PulledCall extends FrameInbox<CallBroken | Cause.Done<Stat
     return room
   }
 
-  ready(): boolean {
-    return this.hasNext
-  }
-
   get replies(): Effect.Effect<readonly [FrameBatch], CallBroken | Cause.Done<Status>> {
     return this.pull
   }
