@@ -11,7 +11,7 @@ import { boundHeap } from "./boundHeap.ts"
 import type { Engine } from "./engine.ts"
 import { unmended } from "./nodeVersion.ts"
 import { runToEnd } from "./process.ts"
-import { loopShare, whenBusy } from "./whenBusy.ts"
+import { loopShare, whenBusy, wheneverItRests } from "./whenBusy.ts"
 
 const listed = (addresses: string | ReadonlyArray<string>): string =>
   typeof addresses === "string" ? addresses : addresses.join(", ")
@@ -99,13 +99,17 @@ const runWith = (beside: Layer.Layer<never>) =>
 /** Runs the sidecar until a signal ends it. */
 export const daemon = Effect.andThen(Effect.sync(boundHeap), runWith(Layer.empty))
 
-/** A sidecar that has started: it tidies up when nobody comes, and wakes its engine when there is work to do. */
-const settle = (engine: Engine): Effect.Effect<void> =>
+/**
+ * A sidecar that has started: it tidies up when nobody comes, wakes its engine when there is work to do, and gives memory back
+ * when the work is over, which V8 by itself does once and then not again.
+ */
+const settle = (engine: Engine): Effect.Effect<never> =>
   Effect.suspend(() => whenBusy(loopShare(), engine.collect)).pipe(
     Effect.andThen(Effect.sync(() => {
       engine.wake()
       boundHeap()
-    }))
+    })),
+    Effect.andThen(Effect.suspend(() => wheneverItRests(loopShare(), engine.collect)))
   )
 
 /** The daemon as a program of its own. */

@@ -4,7 +4,7 @@ import { setFlagsFromString } from "node:v8"
 export interface Engine {
   /** From here V8 compiles and grows as it does by default. */
   readonly wake: () => void
-  /** Collects all garbage and gives the memory back, which takes some 30 ms. */
+  /** Collects all garbage and gives the memory back, which takes some 30 ms after a start and 60 after work. */
   readonly collect: () => void
 }
 

@@ -9,6 +9,15 @@ const ENOUGH_MILLIS = 150
 /** After so many looks without such a millisecond, a start is over. */
 const QUIET_LOOKS = 10
 
+/** Milliseconds between two looks at a process that has had work to do. */
+const REST_LOOK_MILLIS = 500
+/** In one of these it worked, if it was busy for more than this share of it. */
+const WORK_SHARE = 0.25
+/** It has next to no streams, if it was busy for less. */
+const REST_SHARE = 0.02
+/** After so many of these in a row the work is over. */
+const REST_LOOKS = 6
+
 /** A gauge of the event loop: the share of the time since the last look in which it did something, 0 to 1. */
 export const loopShare = (): () => number => {
   let last = performance.eventLoopUtilization()
@@ -42,4 +51,22 @@ export const whenBusy = (share: () => number, onQuiet: () => void): Effect.Effec
       Effect.repeat({ until: (enough) => enough }),
       Effect.asVoid
     )
+  })
+
+/**
+ * Runs `onRest` three seconds after a process that worked has stopped, each time. `share` as of {@link loopShare}.
+ */
+export const wheneverItRests = (share: () => number, onRest: () => void): Effect.Effect<never> =>
+  Effect.suspend(() => {
+    let worked = false
+    let resting = 0
+    const look = (): void => {
+      const busy = share()
+      worked ||= busy > WORK_SHARE
+      resting = busy < REST_SHARE ? resting + 1 : 0
+      if (!worked || resting < REST_LOOKS) return
+      worked = false
+      onRest()
+    }
+    return Effect.sync(look).pipe(Effect.delay(REST_LOOK_MILLIS), Effect.forever)
   })

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { whenBusy } from "../../src/cli/whenBusy.ts"
+import { whenBusy, wheneverItRests } from "../../src/cli/whenBusy.ts"
 
 /** A process whose event loop is busy for a share of the time, and what was done with it. */
 const watched = Effect.fnUntraced(function*(share: number) {
@@ -56,5 +56,48 @@ describe("a daemon that has started", () => {
       yield* starting.spend(10_000, 0)
       assert.strictEqual(starting.times(), 1)
       assert.isTrue(yield* starting.spend(300, 1))
+    }))
+})
+
+describe("a daemon that has had work to do", () => {
+  const worker = Effect.fnUntraced(function*() {
+    const process = { share: 0, rests: 0 }
+    const fiber = yield* Effect.forkChild(wheneverItRests(() => process.share, () => void process.rests++))
+    return {
+      /** For so long it is as busy as that; answers how often it has rested by then. */
+      spend: Effect.fnUntraced(function*(millis: number, share: number) {
+        process.share = share
+        yield* TestClock.adjust(millis)
+        return process.rests
+      }),
+      end: Fiber.interrupt(fiber)
+    }
+  })
+
+  it.effect("rests three seconds after it, once, and again after the next", () =>
+    Effect.gen(function*() {
+      const { end, spend } = yield* worker()
+      assert.strictEqual(yield* spend(5000, 1), 0)
+      assert.strictEqual(yield* spend(2500, 0.007), 0)
+      assert.strictEqual(yield* spend(500, 0.007), 1)
+      assert.strictEqual(yield* spend(600_000, 0.007), 1)
+      assert.strictEqual(yield* spend(500, 0.3), 1)
+      assert.strictEqual(yield* spend(3000, 0.007), 2)
+      yield* end
+    }))
+
+  it.effect("does not rest between two bursts, nor while streams flow, nor when it only answers scrapes", () =>
+    Effect.gen(function*() {
+      const { end, spend } = yield* worker()
+      for (let scrape = 0; scrape < 100; scrape++) {
+        yield* spend(500, 0.2)
+        yield* spend(14_500, 0.007)
+      }
+      for (let burst = 0; burst < 100; burst++) {
+        yield* spend(1000, 1)
+        yield* spend(2500, 0.007)
+      }
+      assert.strictEqual(yield* spend(600_000, 0.05), 0)
+      yield* end
     }))
 })
