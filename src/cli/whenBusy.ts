@@ -2,11 +2,13 @@ import { Effect } from "effect"
 
 /** Milliseconds between two looks. */
 const LOOK_MILLIS = 100
-/** A process that is busy for less than this share of the time has next to nothing to do. */
-const IDLE_SHARE = 0.1
+/** A process that is busy for less than this share of the time has next to nothing to do; without a stream it is 0.007. */
+const IDLE_SHARE = 0.03
 /** Busy milliseconds beyond that share after which there is work to do; the first scrape takes 80. */
-const ENOUGH_MILLIS = 150
-/** After so many looks without such a millisecond, a start is over. */
+const ENOUGH_MILLIS = 250
+/** In a look with less than this share of it a start does nothing. */
+const QUIET_SHARE = 0.1
+/** After so many of these in a row a start is over. */
 const QUIET_LOOKS = 10
 
 /** Milliseconds between two looks at a process that has had work to do. */
@@ -30,7 +32,7 @@ export const loopShare = (): () => number => {
 }
 
 /**
- * Waits until a process that has started has work to do, which may be never: under full load 0.2 s, with a fifth of it 1.5 s.
+ * Waits until a process that has started has work to do, which may be never: under full load 0.3 s, with a fifth of it 1.5 s.
  * If there is a quiet second before, `onQuiet` is run, once. `share` as of {@link loopShare}.
  */
 export const whenBusy = (share: () => number, onQuiet: () => void): Effect.Effect<void> =>
@@ -39,9 +41,10 @@ export const whenBusy = (share: () => number, onQuiet: () => void): Effect.Effec
     let busy = 0
     let quiet = 0
     const look = (): boolean => {
-      busy = Math.max(0, busy + (share() - IDLE_SHARE) * LOOK_MILLIS)
+      const now = share()
+      busy = Math.max(0, busy + (now - IDLE_SHARE) * LOOK_MILLIS)
       if (quiet < QUIET_LOOKS) {
-        quiet = busy > 0 ? 0 : quiet + 1
+        quiet = now < QUIET_SHARE ? quiet + 1 : 0
         if (quiet === QUIET_LOOKS) onQuiet()
       }
       return busy >= ENOUGH_MILLIS

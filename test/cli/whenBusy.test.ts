@@ -20,12 +20,16 @@ const watched = Effect.fnUntraced(function*(share: number) {
 })
 
 describe("a daemon that has started", () => {
-  it.effect("has work to do after 0.2 s under full load, and after 1.5 s with a fifth of it", () =>
+  it.effect("has work to do after 0.3 s under full load, and after 1.5 s with a fifth of it", () =>
     Effect.gen(function*() {
       const loaded = yield* watched(1)
-      assert.isFalse(yield* loaded.spend(100, 1))
+      assert.isFalse(yield* loaded.spend(200, 1))
       assert.isTrue(yield* loaded.spend(100, 1))
       assert.strictEqual(loaded.times(), 0)
+      // Twenty streams a second.
+      const light = yield* watched(0.055)
+      assert.isFalse(yield* light.spend(9000, 0.055))
+      assert.isTrue(yield* light.spend(2000, 0.055))
       const half = yield* watched(0.2)
       assert.isFalse(yield* half.spend(1400, 0.2))
       assert.isTrue(yield* half.spend(200, 0.2))
@@ -37,7 +41,7 @@ describe("a daemon that has started", () => {
       for (let minute = 0; minute < 120; minute++) {
         for (let scrape = 0; scrape < 4; scrape++) {
           assert.isFalse(yield* idle.spend(100, 0.8))
-          assert.isFalse(yield* idle.spend(14_900, 0.05))
+          assert.isFalse(yield* idle.spend(14_900, 0.02))
         }
       }
       yield* idle.end
@@ -46,11 +50,11 @@ describe("a daemon that has started", () => {
   it.effect("is quiet once, a second after the start's last work, and not again", () =>
     Effect.gen(function*() {
       const starting = yield* watched(0)
-      yield* starting.spend(900, 0.05)
+      yield* starting.spend(900, 0.02)
       yield* starting.spend(100, 0.3)
-      yield* starting.spend(900, 0.05)
+      yield* starting.spend(900, 0.02)
       assert.strictEqual(starting.times(), 0)
-      yield* starting.spend(400, 0.05)
+      yield* starting.spend(100, 0.02)
       assert.strictEqual(starting.times(), 1)
       yield* starting.spend(300, 0.3)
       yield* starting.spend(10_000, 0)
