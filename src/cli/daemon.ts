@@ -101,7 +101,7 @@ export const daemon = Effect.andThen(Effect.sync(boundHeap), runWith(Layer.empty
 
 /**
  * A sidecar that has started: it tidies up when nobody comes, wakes its engine when there is work to do, and gives memory back
- * when the work is over, which V8 by itself does once and then not again.
+ * when the work is over, each time.
  */
 const settle = (engine: Engine): Effect.Effect<never> =>
   Effect.suspend(() => whenBusy(loopShare(), engine.collect)).pipe(

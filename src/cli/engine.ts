@@ -2,7 +2,10 @@ import { setFlagsFromString } from "node:v8"
 
 /** What a program may do with the V8 that it runs on. */
 export interface Engine {
-  /** From here V8 compiles and grows as it does by default. */
+  /**
+   * From here V8 compiles and grows as it does by default, and collects when it has to: its collections for memory's sake, some
+   * seconds after a load, forget what optimized code rests on, and the next load pays for it.
+   */
   readonly wake: () => void
   /** Collects all garbage and gives the memory back, which takes some 30 ms after a start and 60 after work. */
   readonly collect: () => void
@@ -33,7 +36,7 @@ export const restEngine = (): Engine => {
   // Not `--no-maglev`: functions would then be asked again only after several times as many calls, also once it is woken.
   set("no-opt", "maglev-filter=-*", "semi-space-growth-factor=1", "expose-gc")
   return {
-    wake: () => set("opt", "maglev-filter=*", "semi-space-growth-factor=2"),
+    wake: () => set("opt", "maglev-filter=*", "semi-space-growth-factor=2", "memory-reducer-gc-count=0"),
     collect: () => {
       // Our own context is older than the option.
       const gc: unknown = process.getBuiltinModule("node:vm").runInNewContext("globalThis.gc")

@@ -17,8 +17,8 @@ const REST_LOOK_MILLIS = 500
 const WORK_SHARE = 0.25
 /** It has next to no streams, if it was busy for less. */
 const REST_SHARE = 0.02
-/** After so many of these in a row the work is over. */
-const REST_LOOKS = 6
+/** After so many of these in a row the work is over: code that is warm is worth more than memory until then. */
+const REST_LOOKS = 120
 
 /** A gauge of the event loop: the share of the time since the last look in which it did something, 0 to 1. */
 export const loopShare = (): () => number => {
@@ -57,7 +57,7 @@ export const whenBusy = (share: () => number, onQuiet: () => void): Effect.Effec
   })
 
 /**
- * Runs `onRest` three seconds after a process that worked has stopped, each time. `share` as of {@link loopShare}.
+ * Runs `onRest` a minute after a process that worked has stopped, each time. `share` as of {@link loopShare}.
  */
 export const wheneverItRests = (share: () => number, onRest: () => void): Effect.Effect<never> =>
   Effect.suspend(() => {
