@@ -11,7 +11,7 @@ import { boundHeap } from "./boundHeap.ts"
 import type { Engine } from "./engine.ts"
 import { unmended } from "./nodeVersion.ts"
 import { runToEnd } from "./process.ts"
-import { loopShare, whenBusy, wheneverItRests } from "./whenBusy.ts"
+import { loopShare, whenBusy, wheneverItRests } from "./workload.ts"
 
 const listed = (addresses: string | ReadonlyArray<string>): string =>
   typeof addresses === "string" ? addresses : addresses.join(", ")

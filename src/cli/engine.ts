@@ -3,8 +3,8 @@ import { setFlagsFromString } from "node:v8"
 /** What a program may do with the V8 that it runs on. */
 export interface Engine {
   /**
-   * From here V8 compiles and grows as it does by default, and collects when it has to: its collections for memory's sake, some
-   * seconds after a load, forget what optimized code rests on, and the next load pays for it.
+   * From here V8 compiles and grows as it does by default, and collects when it has to, not to give memory back: after that the
+   * next load costs up to twice as much in its first second.
    */
   readonly wake: () => void
   /** Collects all garbage and gives the memory back, which takes some 30 ms after a start and 60 after work. */

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { whenBusy, wheneverItRests } from "../../src/cli/whenBusy.ts"
+import { whenBusy, wheneverItRests } from "../../src/cli/workload.ts"
 
 /** A process whose event loop is busy for a share of the time, and what was done with it. */
 const watched = Effect.fnUntraced(function*(share: number) {
