@@ -438,6 +438,16 @@ describe("PromMetrics", () => {
       assert.strictEqual(read.counts.length, read.bounds.length + 1)
     }).pipe(Effect.provide(PromMetrics.layer)))
 
+  it.effect("tells how late the event loop was", () =>
+    Effect.gen(function*() {
+      const metrics = Context.get(yield* Layer.build(Layer.fresh(PromMetrics.layer)), Metrics)
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 250)
+      yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 0)))
+      // A look was due at most 150 ms after the loop was blocked.
+      const lag = parse((yield* metrics.scrape).body).get("nodejs_eventloop_lag_max_seconds") ?? 0
+      assert.isAtLeast(lag, 0.05)
+    }))
+
   it.effect("keeps nothing alive once its scope is closed", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
@@ -445,9 +455,9 @@ describe("PromMetrics", () => {
       const metrics = Context.get(context, Metrics)
       yield* metrics.scrape
       yield* Scope.close(scope, Exit.void)
-      // Blocks the loop, then lets every timer that still runs fire.
+      // Blocks the loop for longer than the time between two looks at it, then lets every timer that still runs fire.
       yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 0)))
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60)
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200)
       yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 20)))
       const lag = parse((yield* metrics.scrape).body).get("nodejs_eventloop_lag_max_seconds")
       assert.strictEqual(lag, 0)

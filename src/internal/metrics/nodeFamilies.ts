@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs"
-import { constants, monitorEventLoopDelay, type PerformanceEntry, PerformanceObserver } from "node:perf_hooks"
+import { constants, createHistogram, type PerformanceEntry, PerformanceObserver } from "node:perf_hooks"
 import * as v8 from "node:v8"
 import * as Histogram from "./histogram.ts"
 import { garbageCollection } from "./metricBounds.ts"
@@ -7,11 +7,12 @@ import { byLabel, counter, gauge, type MetricFamily } from "./metricFamily.ts"
 
 /**
  * Node's own figures under the names that prom-client gives them. prom-client's collector is not used because it cannot
- * be stopped: its event loop monitor and its GC observer outlive every registry.
+ * be stopped: its event loop monitor and its GC observer outlive every registry. And what it takes for lag is the time between
+ * two ticks of a timer of 10 ms, which a loop without any lag has, too, and which wakes an idle process a hundred times a second.
  */
 export interface NodeFigures {
   readonly families: ReadonlyArray<MetricFamily>
-  /** Stops the event loop monitor and the GC observer. */
+  /** Stops the look at the event loop, and the GC observer. */
   readonly close: () => void
 }
 
@@ -105,15 +106,39 @@ const resourceFamilies = (): ReadonlyArray<MetricFamily> => {
   ]
 }
 
+/** Time between two looks at the event loop's lag: a random one, so that no work that comes regularly is always met, or never. */
+const LEAST_MILLIS = 50
+const MOST_MILLIS = 150
+/** No lag is longer. */
+const HOUR_NANOS = 3_600_000_000_000
+
+/**
+ * How late the event loop is for what comes at some moment: for a timer as for a token. A share of the looks finds it late
+ * that is the share of tokens which do.
+ */
+const lagMonitor = () => {
+  const histogram = createHistogram({ highest: HOUR_NANOS })
+  let timer: NodeJS.Timeout | undefined
+  const next = (): void => {
+    const millis = Math.ceil(LEAST_MILLIS + Math.random() * (MOST_MILLIS - LEAST_MILLIS))
+    const due = performance.now() + millis
+    timer = setTimeout(() => {
+      histogram.record(Math.max(1, Math.round((performance.now() - due) * 1e6)))
+      next()
+    }, millis).unref()
+  }
+  next()
+  return { histogram, close: () => clearTimeout(timer) }
+}
+
 const lagFamilies = (): NodeFigures => {
-  const monitor = monitorEventLoopDelay({ resolution: 10 })
-  monitor.enable()
+  const { close, histogram } = lagMonitor()
   let lag = 0
   const seconds = (nanoseconds: number) => Number.isFinite(nanoseconds) ? nanoseconds / 1e9 : 0
   const figure = (word: string, help: string, value: () => number) =>
     gauge(`nodejs_eventloop_lag_${word}seconds`, help, value)
   return {
-    close: () => monitor.disable(),
+    close,
     families: [
       figure("", "Lag of the event loop in seconds, seen at the scrape before.", () => {
         const asked = process.hrtime.bigint()
@@ -122,16 +147,16 @@ const lagFamilies = (): NodeFigures => {
         })
         return lag
       }),
-      // While nothing was measured yet, the monitor's minimum is its largest number.
-      figure("min_", "Least lag since the last scrape.", () => monitor.count === 0 ? 0 : seconds(monitor.min)),
-      figure("max_", "Greatest lag since the last scrape.", () => seconds(monitor.max)),
-      figure("mean_", "Mean lag since the last scrape.", () => seconds(monitor.mean)),
-      figure("stddev_", "Standard deviation of the lag since the last scrape.", () => seconds(monitor.stddev)),
-      figure("p50_", "Median lag since the last scrape.", () => seconds(monitor.percentile(50))),
-      figure("p90_", "90th percentile of the lag since the last scrape.", () => seconds(monitor.percentile(90))),
+      // While nothing was measured yet, the histogram's minimum is its largest number.
+      figure("min_", "Least lag since the last scrape.", () => histogram.count === 0 ? 0 : seconds(histogram.min)),
+      figure("max_", "Greatest lag since the last scrape, of some ten looks a second.", () => seconds(histogram.max)),
+      figure("mean_", "Mean lag since the last scrape.", () => seconds(histogram.mean)),
+      figure("stddev_", "Standard deviation of the lag since the last scrape.", () => seconds(histogram.stddev)),
+      figure("p50_", "Median lag since the last scrape.", () => seconds(histogram.percentile(50))),
+      figure("p90_", "90th percentile of the lag since the last scrape.", () => seconds(histogram.percentile(90))),
       figure("p99_", "99th percentile of the lag since the last scrape.", () => {
-        const value = seconds(monitor.percentile(99))
-        monitor.reset()
+        const value = seconds(histogram.percentile(99))
+        histogram.reset()
         return value
       })
     ]
