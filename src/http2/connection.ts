@@ -6,6 +6,7 @@ import {
   defaultSettings,
   type Transport
 } from "./connectionTypes.ts"
+import { ownCopy } from "./copies.ts"
 import type { FieldList } from "./headerBlock.ts"
 import { Keepalive } from "./keepalive.ts"
 import { Output } from "./output.ts"
@@ -83,7 +84,8 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
       this.#streams,
       this.#settings,
       { ...defaultRates, ...options.rates },
-      Math.max(DEFAULT_WINDOW, options.connectionWindow ?? 1 << 20)
+      Math.max(DEFAULT_WINDOW, options.connectionWindow ?? 1 << 20),
+      options.copies
     )
     this.#preface = options.role === "server" ? new PrefaceReader() : undefined
     this.#settingsSent.next(() => this.#settingsInForce())
@@ -115,19 +117,20 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
     return this.#unread.length > 0
   }
 
-  /** Takes bytes as they come. They are the connection's from now on, and may be moved within the chunk. */
-  receive(chunk: Uint8Array): void {
+  /** Takes the first `length` bytes of `chunk` as they come. They may be moved within it, and are nobody's when this returns. */
+  receive(chunk: Uint8Array, length = chunk.length): void {
     if (this.over) return
     this.#keepalive.heard = true
-    if (this.#unread.length > 0) return void this.#unread.push(chunk)
+    if (this.#unread.length > 0) return void this.#unread.push(ownCopy(chunk, 0, length))
     let from = 0
     if (this.#preface?.done === false) {
-      const read = this.#preface.read(chunk)
+      const read = this.#preface.read(chunk, length)
       if (typeof read === "string") return this.#foreign(read)
       from = read
       if (this.#preface.done) this.#begin()
     }
-    this.#read(chunk, from)
+    const at = this.#receiver.receive(chunk, from, length)
+    if (at < length && !this.over) this.#unread.push(ownCopy(chunk, at, length))
     // Where requests wait, too, the turn has been asked for.
     if (this.#unread.length > 0 && this.arrivals === 0) this.#transport.onArrivals()
   }
@@ -293,18 +296,16 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
     this.#close({ code: ErrorCode.PROTOCOL_ERROR, by: "us", detail: `the peer does not speak HTTP/2 (${what})` })
   }
 
-  #read(chunk: Uint8Array, from: number): void {
-    const at = this.#receiver.receive(chunk, from)
-    if (at < chunk.length && !this.over) this.#unread.push(chunk.subarray(at))
-  }
-
   /** Reads what waits, as much of it as a turn may. */
   #readOn(): void {
     const waiting = this.#unread
     this.#unread = []
     for (const chunk of waiting) {
       if (this.#unread.length > 0) this.#unread.push(chunk)
-      else if (!this.over) this.#read(chunk, 0)
+      else if (!this.over) {
+        const at = this.#receiver.receive(chunk, 0, chunk.length)
+        if (at < chunk.length && !this.over) this.#unread.push(chunk.subarray(at))
+      }
     }
   }
 

@@ -1,4 +1,5 @@
 import type { LimitName, Rates } from "./budget.ts"
+import type { Copies } from "./copies.ts"
 import type { HeaderBlock } from "./headerBlock.ts"
 import type { SlabPool } from "./output.ts"
 import type { Foreign } from "./preface.ts"
@@ -10,6 +11,7 @@ import type { Http2Stream } from "./stream.ts"
 export interface ConnectionOptions {
   readonly role: "client" | "server"
   readonly pool: SlabPool
+  readonly copies: Copies
   /** Monotonic; the same clock as `Http2Connection.tick`. */
   readonly now: number
   readonly settings?: Partial<LocalSettings> | undefined

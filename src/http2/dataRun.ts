@@ -1,14 +1,20 @@
+import type { Copies } from "./copies.ts"
 import type { Http2Stream } from "./stream.ts"
 
 /**
  * DATA of one read that belongs to one stream, put together: the heads of its frames are closed over, so that what came in
- * a row is handed up as one array. The bytes stay in the chunk that they came in.
+ * a row is handed up as one array, a copy, as the chunk is not ours for longer than the read.
  */
 export class DataRun {
+  readonly #copies: Copies
   #stream: Http2Stream | undefined
   #chunk: Uint8Array | undefined
   #from = 0
   #to = 0
+
+  constructor(copies: Copies) {
+    this.#copies = copies
+  }
 
   /** Bytes of `stream`, behind those that came before. */
   add(stream: Http2Stream, chunk: Uint8Array, from: number, to: number): void {
@@ -31,8 +37,6 @@ export class DataRun {
     if (stream === undefined || chunk === undefined) return
     this.#stream = undefined
     this.#chunk = undefined
-    if (!stream.closed) {
-      stream.deliver(new Uint8Array(chunk.buffer, chunk.byteOffset + this.#from, this.#to - this.#from))
-    }
+    if (!stream.closed) stream.deliver(this.#copies.of(chunk, this.#from, this.#to))
   }
 }

@@ -88,9 +88,8 @@ export class FrameReader {
     this.#units -= units
   }
 
-  /** Reads `chunk` from `from` on, and answers where it has stopped: before the end only when this turn has seen enough. */
-  read(chunk: Uint8Array, from: number): number {
-    const end = chunk.length
+  /** Reads `from..end` of `chunk`, and answers where it has stopped: before the end only when this turn has seen enough. */
+  read(chunk: Uint8Array, from: number, end: number): number {
     const sink = this.#sink
     let at = from
     while (!sink.over) {

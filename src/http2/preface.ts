@@ -11,11 +11,11 @@ export class PrefaceReader {
     return this.#have === PREFACE.length
   }
 
-  /** Takes the preface off `chunk`; answers how many bytes were its own, or what it is instead. */
-  read(chunk: Uint8Array): number | Foreign {
+  /** Takes the preface off the first `length` bytes of `chunk`; answers how many were its own, or what it is instead. */
+  read(chunk: Uint8Array, length: number): number | Foreign {
     let at = 0
-    while (this.#have < PREFACE.length && at < chunk.length) {
-      if (chunk[at] !== PREFACE[this.#have]) return this.#have < 3 ? whatIs(chunk, at) : "other"
+    while (this.#have < PREFACE.length && at < length) {
+      if (chunk[at] !== PREFACE[this.#have]) return this.#have < 3 ? whatIs(chunk.subarray(0, length), at) : "other"
       this.#have++
       at++
     }

@@ -1,4 +1,5 @@
 import { Budget, type LimitName, type Rates } from "./budget.ts"
+import type { Copies } from "./copies.ts"
 import { DataRun } from "./dataRun.ts"
 import { FrameReader, type FrameSink } from "./frameReader.ts"
 import { type HeaderBlock, isRequest, isResponse, isTrailers } from "./headerBlock.ts"
@@ -40,7 +41,7 @@ export class Receiver implements FrameSink {
   readonly #settings: LocalSettings
   readonly #client: boolean
   readonly #reader: FrameReader
-  readonly #run = new DataRun()
+  readonly #run: DataRun
   readonly #window: number
   #recvWindow = DEFAULT_WINDOW
   #recvCredit: number
@@ -54,7 +55,14 @@ export class Receiver implements FrameSink {
   #dataLength = 0
 
   /** `window`: bytes that the peer may send on all streams together. */
-  constructor(host: ReceiverHost, streams: Streams, settings: LocalSettings, rates: Rates, window: number) {
+  constructor(
+    host: ReceiverHost,
+    streams: Streams,
+    settings: LocalSettings,
+    rates: Rates,
+    window: number,
+    copies: Copies
+  ) {
     this.#host = host
     this.#client = host.role === "client"
     this.#output = host.output
@@ -63,6 +71,7 @@ export class Receiver implements FrameSink {
     this.budget = new Budget(rates)
     this.headers = new HeaderReader(settings.maxHeaderList)
     this.#reader = new FrameReader(this)
+    this.#run = new DataRun(copies)
     this.#window = window
     this.#recvCredit = window - DEFAULT_WINDOW
   }
@@ -80,9 +89,9 @@ export class Receiver implements FrameSink {
     if (this.#recvCredit > 0) this.#reopen()
   }
 
-  /** Reads `chunk` from `from` on, and answers where it has stopped: see {@link FrameReader.read}. */
-  receive(chunk: Uint8Array, from: number): number {
-    const at = this.#reader.read(chunk, from)
+  /** Reads `from..to` of `chunk`, and answers where it has stopped: see {@link FrameReader.read}. */
+  receive(chunk: Uint8Array, from: number, to: number): number {
+    const at = this.#reader.read(chunk, from, to)
     this.#run.flush()
     return at
   }

@@ -1,6 +1,9 @@
 import { Clock, Context, Effect } from "effect"
 import { turnClock } from "./turnClock.ts"
 
+// The global is an accessor, which costs each token that asks for the time.
+const { performance } = globalThis
+
 const isMachines = (clock: Clock.Clock): boolean => clock === Context.get(Context.empty(), Clock.Clock)
 
 /**

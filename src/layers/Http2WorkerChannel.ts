@@ -28,9 +28,9 @@ const OPTIONS = {
 } as const
 
 /** Connects; a socket that is not wanted any more is destroyed, whatever state it is in. */
-const connect = (worker: WorkerEndpoint): Effect.Effect<net.Socket, LinkError, Scope.Scope> =>
+const connect = (worker: WorkerEndpoint): Effect.Effect<PatientSocket, LinkError, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.callback<net.Socket, LinkError>((resume) => {
+    Effect.callback<PatientSocket, LinkError>((resume) => {
       const fault = worker.faultBefore()
       if (fault !== undefined) return resume(Effect.fail(fault))
       const socket = new PatientSocket().connect(worker.connect)

@@ -1,6 +1,7 @@
 import { assert, beforeEach, describe, it, vi } from "@effect/vitest"
 import { afterEach } from "vitest"
 import { Http2Connection } from "../../src/http2/connection.ts"
+import { Copies } from "../../src/http2/copies.ts"
 import { SlabPool } from "../../src/http2/output.ts"
 import type { StreamHandler } from "../../src/http2/stream.ts"
 import { CancelRate } from "../../src/internal/http2/cancelRate.ts"
@@ -17,7 +18,7 @@ const handler: StreamHandler = {
 /** A client whose peer is not there: streams that are open, and what it says. */
 const client = () =>
   new Http2Connection(
-    { role: "client", pool: new SlabPool(), now: 0 },
+    { role: "client", pool: new SlabPool(), copies: new Copies(), now: 0 },
     { onOutput: nothing, onPressure: nothing, onArrivals: nothing, onEnd: nothing },
     {
       onReady: nothing,

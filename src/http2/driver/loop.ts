@@ -1,3 +1,4 @@
+import { Copies } from "../copies.ts"
 import { SlabPool } from "../output.ts"
 import type { SocketDriver } from "./socketDriver.ts"
 
@@ -6,12 +7,15 @@ const TICK_MILLIS = 500
 /** Requests of one connection that are handed up in one turn: then it is the others' turn. */
 const REQUESTS_A_TURN = 16
 
+const resolved = Promise.resolve()
+
 /**
  * What the connections of a server or a channel share: memory to write into, the end of the event loop's turn, and one
  * timer.
  */
 export class Loop {
   readonly pool = new SlabPool(32_768, 64, (bytes) => Buffer.allocUnsafeSlow(bytes))
+  readonly copies = new Copies()
   readonly now: () => number
   readonly #drivers = new Set<SocketDriver>()
   #timer: NodeJS.Timeout | undefined
@@ -50,7 +54,7 @@ export class Loop {
 
   /** The driver has something to write: when all that runs now has run. */
   output(driver: SocketDriver): void {
-    if (this.#dirty.push(driver) === 1) process.nextTick(this.#flush)
+    if (this.#dirty.push(driver) === 1) void resolved.then(this.#flush)
   }
 
   /** The driver has requests to hand up, or more to read: when all that has come in this turn was read. */

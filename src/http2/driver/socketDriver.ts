@@ -3,6 +3,7 @@ import { Http2Connection } from "../connection.ts"
 import type { ConnectionHandler, ConnectionOptions, Transport } from "../connectionTypes.ts"
 import type { Slab } from "../output.ts"
 import type { Loop } from "./loop.ts"
+import { PatientSocket } from "./patientSocket.ts"
 
 /** Time for a peer to close its side after we have said all. */
 const CLOSE_MILLIS = 1000
@@ -34,17 +35,23 @@ export class SocketDriver implements Transport {
     loop: Loop,
     socket: Socket,
     encrypted: boolean,
-    options: Omit<ConnectionOptions, "pool" | "now">,
+    options: Omit<ConnectionOptions, "pool" | "copies" | "now">,
     handler: ConnectionHandler
   ) {
     this.#loop = loop
     this.socket = socket
     this.#encrypted = encrypted
-    this.connection = new Http2Connection({ ...options, pool: loop.pool, now: loop.now() }, this, handler)
+    this.connection = new Http2Connection(
+      { ...options, pool: loop.pool, copies: loop.copies, now: loop.now() },
+      this,
+      handler
+    )
     loop.add(this)
     // A window update is small and must not wait for an acknowledgement.
     socket.setNoDelay()
-    socket.on("data", (chunk: Buffer) => this.#read(chunk))
+    const read = (memory: Uint8Array, length: number): void => this.#read(memory, length)
+    if (socket instanceof PatientSocket) socket.listen(read)
+    else socket.on("data", (chunk: Buffer) => read(chunk, chunk.length))
     socket.on("error", (error) => {
       this.#error = error.message
     })
@@ -151,8 +158,8 @@ export class SocketDriver implements Transport {
     this.flush()
   }
 
-  #read(chunk: Buffer): void {
-    this.connection.receive(chunk)
+  #read(memory: Uint8Array, length: number): void {
+    this.connection.receive(memory, length)
     if ((this.connection.arrivals <= MAX_ARRIVALS && !this.connection.unread) || this.#paused) return
     this.#paused = true
     this.socket.pause()

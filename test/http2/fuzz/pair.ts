@@ -1,8 +1,9 @@
 import { Http2Connection } from "../../../src/http2/connection.ts"
 import type { ConnectionOptions } from "../../../src/http2/connectionTypes.ts"
+import { Copies } from "../../../src/http2/copies.ts"
 import { SlabPool } from "../../../src/http2/output.ts"
 import type { Http2Stream, StreamHandler } from "../../../src/http2/stream.ts"
-import { REQUEST, RESPONSE } from "../support/endpoint.ts"
+import { readInto, REQUEST, RESPONSE } from "../support/endpoint.ts"
 import { concat } from "../support/frames.ts"
 import { Observer } from "../support/observer.ts"
 import { type Chance, chance } from "./chance.ts"
@@ -106,7 +107,7 @@ export const playPair = (seed: number, steps = 400): void => {
       ended: false,
       unconfirmed: 0,
       connection: new Http2Connection(
-        { role, pool: new SlabPool(luck.one([1024, 32_768])), now: 0, ...settings() },
+        { role, pool: new SlabPool(luck.one([1024, 32_768])), copies: new Copies(), now: 0, ...settings() },
         {
           onOutput: () => {},
           onPressure: () => {
@@ -165,7 +166,7 @@ export const playPair = (seed: number, steps = 400): void => {
     from.pipe = from.pipe.slice(most)
     if (bytes.length === 0) return
     to.observer.delivered(bytes)
-    to.connection.receive(bytes.slice())
+    readInto(to.connection, bytes)
   }
 
   const write = (side: Side, luck: Chance): void => {

@@ -1,6 +1,7 @@
 import type { LimitName } from "../../../src/http2/budget.ts"
 import { Http2Connection } from "../../../src/http2/connection.ts"
 import type { CloseReason, ConnectionOptions } from "../../../src/http2/connectionTypes.ts"
+import { Copies } from "../../../src/http2/copies.ts"
 import type { HeaderBlock } from "../../../src/http2/headerBlock.ts"
 import { HpackDecoder } from "../../../src/http2/hpack/HpackDecoder.ts"
 import { HpackEncoder } from "../../../src/http2/hpack/HpackEncoder.ts"
@@ -22,6 +23,14 @@ export interface Behaviour {
   readonly onRequest?: ((stream: Http2Stream, endpoint: Endpoint) => void) | undefined
   /** Whether it takes more; default always. */
   readonly takes?: (() => boolean) | undefined
+}
+
+/** One read of a driver, whose memory is larger than what came, and is read into again afterwards. */
+export const readInto = (connection: Http2Connection, bytes: Uint8Array): void => {
+  const memory = new Uint8Array(bytes.length + 20).fill(0xee)
+  memory.set(bytes)
+  connection.receive(memory, bytes.length)
+  memory.fill(0xee)
 }
 
 /**
@@ -49,7 +58,7 @@ export class Endpoint {
     this.#behaviour = behaviour
     this.#greeting = options.role === "client" ? PREFACE.length : 0
     this.connection = new Http2Connection(
-      { role: "server", pool: new SlabPool(32_768), now: 0, ...options },
+      { role: "server", pool: new SlabPool(32_768), copies: new Copies(), now: 0, ...options },
       {
         onOutput: () => {},
         onPressure: () => {},
@@ -78,8 +87,7 @@ export class Endpoint {
   receive(bytes: Uint8Array, cuts: ReadonlyArray<number> = []): void {
     let at = 0
     for (const cut of [...cuts, bytes.length]) {
-      // A copy: the bytes of a read are the connection's.
-      this.connection.receive(bytes.slice(at, cut))
+      readInto(this.connection, bytes.subarray(at, cut))
       at = cut
     }
     this.turn()
