@@ -117,22 +117,17 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
     return this.#unread.length > 0
   }
 
-  /** Takes the first `length` bytes of `chunk` as they come. They may be moved within it, and are nobody's when this returns. */
-  receive(chunk: Uint8Array, length = chunk.length): void {
-    if (this.over) return
-    this.#keepalive.heard = true
-    if (this.#unread.length > 0) return void this.#unread.push(ownCopy(chunk, 0, length))
-    let from = 0
-    if (this.#preface?.done === false) {
-      const read = this.#preface.read(chunk, length)
-      if (typeof read === "string") return this.#foreign(read)
-      from = read
-      if (this.#preface.done) this.#begin()
-    }
-    const at = this.#receiver.receive(chunk, from, length)
-    if (at < length && !this.over) this.#unread.push(ownCopy(chunk, at, length))
-    // Where requests wait, too, the turn has been asked for.
-    if (this.#unread.length > 0 && this.arrivals === 0) this.#transport.onArrivals()
+  /** Takes bytes as they come. They are the connection's from now on, and may be moved within the chunk. */
+  receive(chunk: Uint8Array): void {
+    this.#take(chunk, chunk.length, false)
+  }
+
+  /**
+   * The same with the first `length` bytes of memory that is read into again when this returns. For few of them: what is
+   * handed up is copied, stream by stream.
+   */
+  receiveLent(memory: Uint8Array, length: number): void {
+    this.#take(memory, length, true)
   }
 
   /**
@@ -296,16 +291,38 @@ export class Http2Connection implements StreamsHost, ReceiverHost {
     this.#close({ code: ErrorCode.PROTOCOL_ERROR, by: "us", detail: `the peer does not speak HTTP/2 (${what})` })
   }
 
+  #take(chunk: Uint8Array, length: number, lent: boolean): void {
+    if (this.over) return
+    this.#keepalive.heard = true
+    if (this.#unread.length > 0) return this.#keep(chunk, 0, length, lent)
+    let from = 0
+    if (this.#preface?.done === false) {
+      const read = this.#preface.read(chunk, length)
+      if (typeof read === "string") return this.#foreign(read)
+      from = read
+      if (this.#preface.done) this.#begin()
+    }
+    this.#read(chunk, from, length, lent)
+    // Where requests wait, too, the turn has been asked for.
+    if (this.#unread.length > 0 && this.arrivals === 0) this.#transport.onArrivals()
+  }
+
+  #read(chunk: Uint8Array, from: number, to: number, lent: boolean): void {
+    const at = this.#receiver.receive(chunk, from, to, lent)
+    if (at < to && !this.over) this.#keep(chunk, at, to, lent)
+  }
+
+  #keep(chunk: Uint8Array, from: number, to: number, lent: boolean): void {
+    this.#unread.push(lent ? ownCopy(chunk, from, to) : chunk.subarray(from, to))
+  }
+
   /** Reads what waits, as much of it as a turn may. */
   #readOn(): void {
     const waiting = this.#unread
     this.#unread = []
     for (const chunk of waiting) {
       if (this.#unread.length > 0) this.#unread.push(chunk)
-      else if (!this.over) {
-        const at = this.#receiver.receive(chunk, 0, chunk.length)
-        if (at < chunk.length && !this.over) this.#unread.push(chunk.subarray(at))
-      }
+      else if (!this.over) this.#read(chunk, 0, chunk.length, false)
     }
   }
 

@@ -3,10 +3,12 @@ import type { Http2Stream } from "./stream.ts"
 
 /**
  * DATA of one read that belongs to one stream, put together: the heads of its frames are closed over, so that what came in
- * a row is handed up as one array, a copy, as the chunk is not ours for longer than the read.
+ * a row is handed up as one array. The bytes stay in the chunk that they came in, unless it is lent.
  */
 export class DataRun {
   readonly #copies: Copies
+  /** The chunks are read into again: what is handed up is copied. */
+  lent = false
   #stream: Http2Stream | undefined
   #chunk: Uint8Array | undefined
   #from = 0
@@ -37,6 +39,11 @@ export class DataRun {
     if (stream === undefined || chunk === undefined) return
     this.#stream = undefined
     this.#chunk = undefined
-    if (!stream.closed) stream.deliver(this.#copies.of(chunk, this.#from, this.#to))
+    if (stream.closed) return
+    const from = this.#from
+    const to = this.#to
+    stream.deliver(
+      this.lent ? this.#copies.of(chunk, from, to) : new Uint8Array(chunk.buffer, chunk.byteOffset + from, to - from)
+    )
   }
 }

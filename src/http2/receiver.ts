@@ -89,8 +89,12 @@ export class Receiver implements FrameSink {
     if (this.#recvCredit > 0) this.#reopen()
   }
 
-  /** Reads `from..to` of `chunk`, and answers where it has stopped: see {@link FrameReader.read}. */
-  receive(chunk: Uint8Array, from: number, to: number): number {
+  /**
+   * Reads `from..to` of `chunk`, and answers where it has stopped: see {@link FrameReader.read}. `lent`: nothing of the chunk may
+   * be kept.
+   */
+  receive(chunk: Uint8Array, from: number, to: number, lent: boolean): number {
+    this.#run.lent = lent
     const at = this.#reader.read(chunk, from, to)
     this.#run.flush()
     return at

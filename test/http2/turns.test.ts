@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { COSTLY_UNITS, TURN_UNITS } from "../../src/http2/frameReader.ts"
 import { HpackEncoder } from "../../src/http2/hpack/HpackEncoder.ts"
-import { block, client, type Endpoint, openStream, readInto, REQUEST, RESPONSE, server } from "./support/endpoint.ts"
+import { block, client, type Endpoint, openStream, read, REQUEST, RESPONSE, server } from "./support/endpoint.ts"
 import { concat, data, END_STREAM, headers, ping, rst, settings } from "./support/frames.ts"
 
 const many = (count: number, of: (at: number) => Uint8Array): Uint8Array =>
@@ -28,7 +28,7 @@ const turns = (endpoint: Endpoint, bytes: Uint8Array, count: () => number): Read
     done.push(count() - before)
     before = count()
   }
-  readInto(endpoint.connection, bytes)
+  read(endpoint.connection, bytes)
   look()
   while (endpoint.connection.turn(10_000)) look()
   look()
@@ -51,9 +51,9 @@ describe("what one connection makes an endpoint do in one turn of the event loop
   it("is bounded over many reads, too: what comes meanwhile waits behind the rest", () => {
     const endpoint = busy(1)
     let octets = ""
-    for (let read = 0; read < 10; read++) {
-      const letter = String.fromCodePoint(97 + read)
-      readInto(endpoint.connection, many(500, () => data(1, letter)))
+    for (let round = 0; round < 10; round++) {
+      const letter = String.fromCodePoint(97 + round)
+      read(endpoint.connection, many(500, () => data(1, letter)))
       octets += letter.repeat(500)
     }
     assert.isTrue(endpoint.connection.unread)
@@ -107,7 +107,7 @@ describe("what one connection makes an endpoint do in one turn of the event loop
     const encoder = new HpackEncoder()
     const octets = many(5000, () => data(1, "x"))
     const trailers = headers(1, block(encoder, ["grpc-status", "0"]), 4 | END_STREAM)
-    readInto(endpoint.connection, concat(headers(1, block(encoder, RESPONSE)), octets, ping(), trailers))
+    read(endpoint.connection, concat(headers(1, block(encoder, RESPONSE)), octets, ping(), trailers))
     assert.isTrue(endpoint.connection.unread)
     endpoint.connection.lost("the peer closed the connection")
     assert.strictEqual(endpoint.received.get(1)?.length, 5000)

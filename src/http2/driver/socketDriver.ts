@@ -9,6 +9,8 @@ import { PatientSocket } from "./patientSocket.ts"
 const CLOSE_MILLIS = 1000
 /** Requests that may wait to be handed up before the socket is not read any more. */
 const MAX_ARRIVALS = 256
+/** Up to this, a read is a few tokens, and copying each costs less than a copy of the read and a view of it for each. */
+const FEW_BYTES = 2048
 
 const NOTHING = Buffer.alloc(0)
 
@@ -49,9 +51,8 @@ export class SocketDriver implements Transport {
     loop.add(this)
     // A window update is small and must not wait for an acknowledgement.
     socket.setNoDelay()
-    const read = (memory: Uint8Array, length: number): void => this.#read(memory, length)
-    if (socket instanceof PatientSocket) socket.listen(read)
-    else socket.on("data", (chunk: Buffer) => read(chunk, chunk.length))
+    if (socket instanceof PatientSocket) socket.listen((memory, length) => this.#readLent(memory, length))
+    else socket.on("data", (chunk: Buffer) => this.#read(chunk))
     socket.on("error", (error) => {
       this.#error = error.message
     })
@@ -158,8 +159,22 @@ export class SocketDriver implements Transport {
     this.flush()
   }
 
-  #read(memory: Uint8Array, length: number): void {
-    this.connection.receive(memory, length)
+  #readLent(memory: Uint8Array, length: number): void {
+    if (length > FEW_BYTES) {
+      const chunk = Buffer.allocUnsafe(length)
+      chunk.set(memory.subarray(0, length))
+      return this.#read(chunk)
+    }
+    this.connection.receiveLent(memory, length)
+    this.#mayPause()
+  }
+
+  #read(chunk: Buffer): void {
+    this.connection.receive(chunk)
+    this.#mayPause()
+  }
+
+  #mayPause(): void {
     if ((this.connection.arrivals <= MAX_ARRIVALS && !this.connection.unread) || this.#paused) return
     this.#paused = true
     this.socket.pause()

@@ -1,6 +1,6 @@
 import { HpackEncoder } from "../../../src/http2/hpack/HpackEncoder.ts"
 import type { Http2Stream } from "../../../src/http2/stream.ts"
-import { block, Endpoint, openStream, readInto, REQUEST, RESPONSE } from "../support/endpoint.ts"
+import { block, Endpoint, openStream, read, REQUEST, RESPONSE } from "../support/endpoint.ts"
 import * as f from "../support/frames.ts"
 import { Observer } from "../support/observer.ts"
 import { type Chance, chance } from "./chance.ts"
@@ -194,7 +194,7 @@ export const playHostile = (seed: number, steps = 300): void => {
       const part = bytes.slice(at, at + 1 + luck.below(luck.one([1, 10, 1000, 40_000])))
       at += part.length
       observer.delivered(part)
-      readInto(endpoint.connection, part)
+      read(endpoint.connection, part)
     }
   }
   const hear = (): void => observer.said(endpoint.take())

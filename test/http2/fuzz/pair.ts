@@ -3,7 +3,7 @@ import type { ConnectionOptions } from "../../../src/http2/connectionTypes.ts"
 import { Copies } from "../../../src/http2/copies.ts"
 import { SlabPool } from "../../../src/http2/output.ts"
 import type { Http2Stream, StreamHandler } from "../../../src/http2/stream.ts"
-import { readInto, REQUEST, RESPONSE } from "../support/endpoint.ts"
+import { read, REQUEST, RESPONSE } from "../support/endpoint.ts"
 import { concat } from "../support/frames.ts"
 import { Observer } from "../support/observer.ts"
 import { type Chance, chance } from "./chance.ts"
@@ -166,7 +166,7 @@ export const playPair = (seed: number, steps = 400): void => {
     from.pipe = from.pipe.slice(most)
     if (bytes.length === 0) return
     to.observer.delivered(bytes)
-    readInto(to.connection, bytes)
+    read(to.connection, bytes)
   }
 
   const write = (side: Side, luck: Chance): void => {

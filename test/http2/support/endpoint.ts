@@ -25,11 +25,12 @@ export interface Behaviour {
   readonly takes?: (() => boolean) | undefined
 }
 
-/** One read of a driver, whose memory is larger than what came, and is read into again afterwards. */
-export const readInto = (connection: Http2Connection, bytes: Uint8Array): void => {
+/** One read of a driver: every other into memory that is larger than what came, and is read into again afterwards. */
+export const read = (connection: Http2Connection, bytes: Uint8Array): void => {
+  if (bytes.length % 2 === 0) return connection.receive(bytes.slice())
   const memory = new Uint8Array(bytes.length + 20).fill(0xee)
   memory.set(bytes)
-  connection.receive(memory, bytes.length)
+  connection.receiveLent(memory, bytes.length)
   memory.fill(0xee)
 }
 
@@ -87,7 +88,7 @@ export class Endpoint {
   receive(bytes: Uint8Array, cuts: ReadonlyArray<number> = []): void {
     let at = 0
     for (const cut of [...cuts, bytes.length]) {
-      readInto(this.connection, bytes.subarray(at, cut))
+      read(this.connection, bytes.subarray(at, cut))
       at = cut
     }
     this.turn()
