@@ -114,7 +114,7 @@ const HOUR_NANOS = 3_600_000_000_000
 
 /**
  * How late the event loop is for what comes at some moment: for a timer as for a token. A share of the looks finds it late
- * that is the share of tokens which do.
+ * that is the share of tokens which do. By the machine's timers, whatever clock the program was given.
  */
 const lagMonitor = () => {
   const histogram = createHistogram({ highest: HOUR_NANOS })

@@ -304,7 +304,7 @@ export const references: Readonly<Record<string, Reference>> = {
   sidecar_build_info: { section: "process", unit: "1", meaning: "what runs here; the value is always 1" },
   nodejs_eventloop_lag_p99_seconds: {
     section: "process",
-    meaning: "99th percentile of the lag since the last scrape: every token is that late",
+    meaning: "99th percentile of the lag since the last scrape: one token in a hundred is that late, or later",
     todo: "more than 0.1: CPU is short, or one sidecar has too many streams"
   },
   process_open_fds: {
