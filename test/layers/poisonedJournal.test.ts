@@ -179,6 +179,8 @@ describe("a journal with counts that no worker can mean", () => {
       const sent = (yield* drain(yield* open(path))).flatMap(({ records }) => records)
       const died = sent.find((one) => one.record_id === "died")
       assert.deepStrictEqual([died?.tokens_generated, died?.token_source, died?.prompt_tokens], [4, "chunk", undefined])
+      // That version told in `meta` when it lived last.
+      assert.strictEqual(died?.ended_at, new Date(5000).toISOString())
     }).pipe(Effect.scoped))
 
   it.live("sends a record as it is that an operator sends again, after the next start too", () =>

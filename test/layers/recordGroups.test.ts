@@ -5,9 +5,10 @@ import { spell } from "../../src/internal/usage/spelling.ts"
 import { migrations } from "../../src/internal/usage/sqliteSchema.ts"
 import { makeSqliteStore } from "../../src/internal/usage/sqliteStore.ts"
 import { pending, summarize } from "../../src/internal/usage/summary.ts"
+import { Tally } from "../../src/internal/usage/tally.ts"
 import type { JournalRecord } from "../../src/services/UsageJournal.ts"
 import { Settlement } from "../../src/services/UsageJournal.ts"
-import { record } from "../suites/usageSupport.ts"
+import { packed, record } from "../suites/usageSupport.ts"
 
 let db: DatabaseSync
 let minted = 0
@@ -126,6 +127,15 @@ describe("records that stand in groups", () => {
     assert.strictEqual(records[1]?.ended_at, new Date(9000).toISOString())
     next.commit(some(2, 2), 1)
     assert.deepStrictEqual(next.balance().delivered, { records: 3, tokens: 3 })
+  })
+
+  it("tell it no better than a checkpoint after them", () => {
+    const ledger = open(100)
+    ledger.commit(some(1, 1), 9)
+    db.exec("INSERT INTO open_streams VALUES (1, 'died', 1000, '', '', '', '', '', 0)")
+    ledger.checkpoint(packed(Object.assign(new Tally(1, "died", 1000), { chunks: 7 })), 9240)
+    const died = open(100, { session: "next" }).nextBatch(100, 0)?.records.find((one) => one.record_id === "died")
+    assert.deepStrictEqual([died?.chunks, died?.ended_at], [7, new Date(9240).toISOString()])
   })
 
   it("stay as they were when a transaction fails", () => {

@@ -213,15 +213,12 @@ export const makeLedger = <Closed>(store: UsageStore<Closed>, options: {
         store.saveOpen(group.opened)
         store.dropOpen(group.ended)
         store.append(group)
-        if (group.counts !== undefined) store.saveCounts(group.counts)
+        if (group.counts !== undefined) store.saveCounts(group.counts, group.at)
         mergeExcess(group.at)
       }),
 
-    checkpoint: (counts: PackedCounts, now: number): void =>
-      store.transaction(() => {
-        store.saveCounts(counts)
-        store.markAlive(now)
-      }),
+    /** Many a second: it is one write and needs no transaction around it. */
+    checkpoint: (counts: PackedCounts, now: number): void => store.saveCounts(counts, now),
 
     nextBatch: (limit: number, now: number, except?: string): UsageBatch | undefined =>
       store.transaction(() => {

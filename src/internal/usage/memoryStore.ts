@@ -110,8 +110,9 @@ export const makeMemoryStore = (): UsageStore<ReadonlyArray<JournalRecord>> => {
     dropOpen: (slots) => {
       for (const slot of slots) openStreams.delete(slot)
     },
-    saveCounts: (counts) => {
+    saveCounts: (counts, at) => {
       openCounts = counts
+      aliveAt = at
     },
     open: () => ({ streams: [...openStreams.values()], counts: openCounts }),
     clearOpen: () => {
@@ -124,9 +125,6 @@ export const makeMemoryStore = (): UsageStore<ReadonlyArray<JournalRecord>> => {
     },
     lastSequence: () => lastSequence,
     aliveAt: () => aliveAt,
-    markAlive: (at) => {
-      aliveAt = at
-    },
     append: ({ at, closed, sequence }) => {
       lastSequence = sequence
       aliveAt = at

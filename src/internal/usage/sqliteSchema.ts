@@ -52,7 +52,7 @@ export const readable = (columns: ReadonlyArray<string>): string =>
  *
  * - `records.place`: 0 in the queue, 1 in a batch, 2 aside. `reason`: why it is or was aside. `merge_key`: only while a
  *   merged record grows.
- * - `checkpoint.counts`: the counters of running streams, see `counts.ts`.
+ * - `checkpoint.counts`: the counters of running streams, see `counts.ts`; `at`: when they were written.
  * - `history`: what was acknowledged, by hour.
  * - `record_groups`: records as they came, a group in a row, until somebody asks for one of them: the row of a record costs ten
  *   times as much as its words. Each is JSON, an array of arrays in the order of `recordColumns`. They are younger than all in
@@ -100,5 +100,6 @@ CREATE VIEW records AS
   SELECT (1 << 52) + sequence * 1024 + key, 0, NULL, NULL, NULL, value ->> 0, value ->> 1, value ->> 2, value ->> 3,
     value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12,
     value ->> 13, value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20
-  FROM record_groups, json_each(record_groups.records);`
+  FROM record_groups, json_each(record_groups.records);`,
+  "ALTER TABLE checkpoint ADD COLUMN at INTEGER NOT NULL DEFAULT 0"
 ]

@@ -38,8 +38,8 @@ export const prepareStatements = (db: DatabaseSync) => ({
      CAST(prompt_chars AS REAL) AS prompt_chars FROM open_streams ORDER BY slot`
   ),
   clearOpen: db.prepare("DELETE FROM open_streams"),
-  saveCounts: db.prepare("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)"),
-  counts: db.prepare("SELECT counts FROM checkpoint"),
+  saveCounts: db.prepare("INSERT OR REPLACE INTO checkpoint VALUES (1, ?, ?)"),
+  counts: db.prepare("SELECT counts, CAST(at AS REAL) AS at FROM checkpoint"),
   clearCounts: db.prepare("DELETE FROM checkpoint"),
   add: db.prepare(`INSERT INTO record_rows (${columns}) VALUES (${marks}) ON CONFLICT (record_id) DO NOTHING`),
   details: db.prepare(

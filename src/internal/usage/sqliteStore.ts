@@ -42,7 +42,7 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore<SpeltRecords> => {
   let standing: Standing = {
     ...count(),
     sequence: Math.max(metaNumber("sequence"), lastGroup.sequence),
-    aliveAt: Math.max(metaNumber("alive_at"), lastGroup.at)
+    aliveAt: Math.max(metaNumber("alive_at"), lastGroup.at, int(sql.counts.get(), "at"))
   }
   let seen = version()
   /** No sum on the way to `standing` was beyond 2^53, where additions lose their last digits. */
@@ -141,7 +141,10 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore<SpeltRecords> => {
     dropOpen: (slots) => {
       for (const slot of slots) sql.dropOpen.run(slot)
     },
-    saveCounts: (counts) => void sql.saveCounts.run(counts),
+    saveCounts: (counts, at) => {
+      sql.saveCounts.run(counts, at)
+      standing.aliveAt = at
+    },
     open: () => {
       const blob = sql.counts.get()?.["counts"]
       return { streams: sql.open.all().map(openStreamOf), counts: blob instanceof Uint8Array ? blob : noCounts }
@@ -157,10 +160,6 @@ export const makeSqliteStore = (db: DatabaseSync): UsageStore<SpeltRecords> => {
     },
     lastSequence: () => standing.sequence,
     aliveAt: () => standing.aliveAt,
-    markAlive: (at) => {
-      standing.aliveAt = at
-      sql.setMeta.run("alive_at", String(at))
-    },
     append: ({ at, closed, sequence }) => {
       if (closed.rows === 0) return mark(sequence, at)
       if (closed.details < closed.rows) {

@@ -35,7 +35,8 @@ export interface UsageStore<Closed> {
 
   readonly saveOpen: (streams: ReadonlyArray<OpenStream>) => void
   readonly dropOpen: (slots: ReadonlyArray<number>) => void
-  readonly saveCounts: (counts: PackedCounts) => void
+  /** Replaces the last ones, whole or not at all, in a transaction or without one. `at`: wall clock, milliseconds. */
+  readonly saveCounts: (counts: PackedCounts, at: number) => void
   readonly open: () => { readonly streams: ReadonlyArray<OpenStream>; readonly counts: PackedCounts }
   readonly clearOpen: () => void
 
@@ -45,7 +46,6 @@ export interface UsageStore<Closed> {
   readonly lastSequence: () => number
   /** When something was written last. Milliseconds since the epoch. */
   readonly aliveAt: () => number
-  readonly markAlive: (at: number) => void
   /** Appends the records of a group to the queue, and counts them as delivered. */
   readonly append: (group: Pick<UsageGroup<Closed>, "sequence" | "at" | "closed">) => void
   /** Appends to the queue, and counts it as delivered. */
