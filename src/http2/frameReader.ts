@@ -4,6 +4,8 @@ import { DEFAULT_MAX_FRAME, ErrorCode, FrameType, HEAD_BYTES } from "./protocol.
 export interface FrameSink {
   /** The connection is over: nothing more is read. */
   readonly over: boolean
+  /** The frames from `at` come next, as far as they are there; answers where a frame begins before which it is to be asked again. */
+  onAhead(chunk: Uint8Array, at: number, end: number): number
   /** Any frame but DATA, whole: its payload is `bytes` from `at`, `length` long, and may be used until this returns. */
   onFrame(type: number, flags: number, id: number, bytes: Uint8Array, at: number, length: number): void
   /** The head of a DATA frame; `length` is what counts against the windows (RFC 9113 §6.9.1). */
@@ -92,10 +94,12 @@ export class FrameReader {
   read(chunk: Uint8Array, from: number, end: number): number {
     const sink = this.#sink
     let at = from
+    let seen = from
     while (!sink.over) {
       switch (this.#state) {
         case HEAD:
           if (at >= end || this.#units <= 0) return at
+          if (at >= seen && this.#headHave === 0) seen = sink.onAhead(chunk, at, end)
           if (this.#headHave === 0 && end - at >= HEAD_BYTES) {
             this.#begin(chunk, at)
             at += HEAD_BYTES

@@ -4,6 +4,7 @@ import { DataRun } from "./dataRun.ts"
 import { FrameReader, type FrameSink } from "./frameReader.ts"
 import { type HeaderBlock, isRequest, isResponse, isTrailers } from "./headerBlock.ts"
 import { BlockState, HeaderReader } from "./headerReader.ts"
+import { LookAhead } from "./lookAhead.ts"
 import type { Output } from "./output.ts"
 import { DEFAULT_WINDOW, ErrorCode, Flag, FrameType, MAX_WINDOW } from "./protocol.ts"
 import type { LocalSettings } from "./settings.ts"
@@ -42,6 +43,7 @@ export class Receiver implements FrameSink {
   readonly #client: boolean
   readonly #reader: FrameReader
   readonly #run: DataRun
+  readonly #lookAhead: LookAhead
   readonly #window: number
   #recvWindow = DEFAULT_WINDOW
   #recvCredit: number
@@ -72,6 +74,7 @@ export class Receiver implements FrameSink {
     this.headers = new HeaderReader(settings.maxHeaderList)
     this.#reader = new FrameReader(this)
     this.#run = new DataRun(copies)
+    this.#lookAhead = new LookAhead(streams.store)
     this.#window = window
     this.#recvCredit = window - DEFAULT_WINDOW
   }
@@ -108,6 +111,10 @@ export class Receiver implements FrameSink {
   /** Hands up what was read. */
   flush(): void {
     this.#run.flush()
+  }
+
+  onAhead(chunk: Uint8Array, at: number, end: number): number {
+    return this.#lookAhead.look(chunk, at, end)
   }
 
   onReadError(code: number, detail: string): void {

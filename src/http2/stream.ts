@@ -1,5 +1,6 @@
 import { ByteQueue } from "./byteQueue.ts"
 import type { FieldList, HeaderBlock } from "./headerBlock.ts"
+import type { Waypoint } from "./lookAhead.ts"
 import { ErrorCode } from "./protocol.ts"
 import type { StreamList } from "./streamList.ts"
 
@@ -14,7 +15,7 @@ import type { StreamList } from "./streamList.ts"
 export type ResetCause = "peer" | "local" | "refused" | "connection"
 
 /** What the layer above hears of a stream. Called while frames are read or sent; it may use the stream and any other. */
-export interface StreamHandler {
+export interface StreamHandler extends Waypoint {
   /** A client's stream: the response's head; not for interim responses (1xx). `block.endStream`: it is the whole answer. */
   onHeaders(block: HeaderBlock): void
   /**
@@ -110,6 +111,11 @@ export class Http2Stream {
     this.sendWindow = sendWindow
     this.recvWindow = recvWindow
     this.#paused = host.role === "server"
+  }
+
+  /** See {@link Waypoint}: of bytes that come. */
+  get ahead(): Waypoint | undefined {
+    return this.closed ? undefined : this.handler
   }
 
   /** A server's stream: who hears it. Nothing is handed up until {@link Http2Stream.resume}; a reset is. */

@@ -15,8 +15,17 @@ import { type Cause, Data, type Effect, type Pull } from "effect"
  */
 export type FrameBatch = Uint8Array
 
+/**
+ * An object that a stream's tokens pass. Whoever knows that they come may look at what they will need, for many streams at
+ * once: with thousands of them it is in no cache.
+ */
+export interface Waypoint {
+  /** Where they go from here; to be asked at any time, and changes nothing. `undefined`: not known, or no further. */
+  readonly ahead?: Waypoint | undefined
+}
+
 /** Takes batches as they come. An object, since with thousands of streams each one on the way of a token is a cache miss. */
-export interface FrameTaker {
+export interface FrameTaker extends Waypoint {
   /** `false`: it takes no more for now; this batch it has taken. */
   take(batch: FrameBatch): boolean
 }
@@ -127,7 +136,7 @@ export type Departure = "cancelled" | "vanished"
  * A gateway's call, seen from the side that answers it. When the gateway leaves, the fiber of its handler is interrupted with
  * `GatewayGone`; with `Rejected` when the server itself has answered a request that is not gRPC, or too large.
  */
-export interface ServerCall {
+export interface ServerCall extends Waypoint {
   /** `/package.Service/Method`. */
   readonly path: string
   /** Everything the gateway sent, unfiltered, without pseudo-headers. */

@@ -2,7 +2,7 @@ import type { FieldLines, FieldList, HeaderBlock } from "../../http2/headerBlock
 import type { Http2Stream, ResetCause, StreamHandler } from "../../http2/stream.ts"
 import type { BudgetHolder, MessageBudget } from "../../services/MessageBudget.ts"
 import { FrameTooLarge, GatewayGone, Malformed, MessageOverdue, Rejected } from "../../services/StreamError.ts"
-import type { FrameBatch, Metadata, ServerCall, Status } from "../../services/Wire.ts"
+import type { FrameBatch, Metadata, ServerCall, Status, Waypoint } from "../../services/Wire.ts"
 import { areWhole, FrameCutter } from "../wire/frames.ts"
 import * as GrpcMessage from "../wire/grpcMessage.ts"
 import { pass } from "../wire/metadata.ts"
@@ -101,6 +101,10 @@ export class Http2ServerCall extends PulledRequests implements ServerCall, Strea
       stream.respond(PLAIN_HEAD)
     }
     return this.wrote(stream.write(batch))
+  }
+
+  override get ahead(): Waypoint | undefined {
+    return this.#stream
   }
 
   get pendingBytes(): number {

@@ -4,7 +4,7 @@ import type { Http2Stream, ResetCause, StreamHandler } from "../../http2/stream.
 import type { BudgetHolder, MessageBudget } from "../../services/MessageBudget.ts"
 import * as Status from "../../services/Status.ts"
 import { FrameTooLarge, MessageOverdue } from "../../services/StreamError.ts"
-import type { CallEnd, CallStart, FrameBatch } from "../../services/Wire.ts"
+import type { CallEnd, CallStart, FrameBatch, Waypoint } from "../../services/Wire.ts"
 import { areWhole, FrameCutter } from "../wire/frames.ts"
 import * as GrpcTimeout from "../wire/grpcTimeout.ts"
 import { PulledCall } from "../wire/pulledCall.ts"
@@ -63,6 +63,10 @@ export class Http2WorkerCall extends PulledCall implements StreamHandler, Budget
     if (this.#stream !== undefined) return
     this.#over = true
     this.replyEnd(END_UNSENT)
+  }
+
+  override get ahead(): Waypoint | undefined {
+    return this.#over ? undefined : super.ahead
   }
 
   protected send(batch: FrameBatch): boolean {

@@ -1,4 +1,4 @@
-import type { FrameBatch, FrameTaker, ServerCall } from "../../services/Wire.ts"
+import type { FrameBatch, FrameTaker, ServerCall, Waypoint } from "../../services/Wire.ts"
 import { ReplyCount } from "./replyCount.ts"
 import type { Attempt, StreamUnderWay } from "./streamUnderWay.ts"
 
@@ -32,6 +32,11 @@ export class Delivery extends ReplyCount implements FrameTaker {
   /** From here on batches are this attempt's. */
   begin(attempt: Attempt): void {
     this.#attempt = attempt
+  }
+
+  /** The tally lies on the way: it is looked at, too. */
+  get ahead(): Waypoint | undefined {
+    return this.ended ? undefined : this.#call
   }
 
   get lastFrameAt(): number {

@@ -49,6 +49,11 @@ export class ReplyCount {
     return this.#exportedTraceId ?? this.#tally.identity?.traceId
   }
 
+  /** The worker has said that it was the last token. */
+  protected get ended(): boolean {
+    return this.#tally.ended
+  }
+
   /** Counts a batch that is handed to the gateway now. `true`: it holds the stream's first token. */
   add(batch: FrameBatch, now: number): boolean {
     const tally = this.#tally

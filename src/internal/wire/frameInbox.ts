@@ -1,5 +1,5 @@
 import { Effect } from "effect"
-import type { FrameBatch, FrameTaker } from "../../services/Wire.ts"
+import type { FrameBatch, FrameTaker, Waypoint } from "../../services/Wire.ts"
 
 type Next<E> = Effect.Effect<readonly [FrameBatch], E>
 /** How the fiber goes on whose taker takes no more. */
@@ -67,6 +67,11 @@ export abstract class FrameInbox<E> {
   /** Something is kept, or the end is there. */
   protected get hasNext(): boolean {
     return this.#end !== undefined || (this.#kept !== undefined && this.#kept.length > 0)
+  }
+
+  /** See `Waypoint`: whoever takes them. */
+  get ahead(): Waypoint | undefined {
+    return this.#taker
   }
 
   /** Somebody takes batches as they come. */
