@@ -1,10 +1,10 @@
-import { DEFAULT_MAX_FRAME, ErrorCode, FrameType, HEAD_BYTES } from "./protocol.ts"
+import { DEFAULT_MAX_FRAME, ErrorCode, FrameType, HEAD_BYTES, payloadLength, streamId } from "./protocol.ts"
 
 /** Who hears the frames. Each method may close the connection: the reader then stops. */
 export interface FrameSink {
   /** The connection is over: nothing more is read. */
   readonly over: boolean
-  /** The frames from `at` come next, as far as they are there; answers where a frame begins before which it is to be asked again. */
+  /** A frame begins at `at`, and more may follow it up to `end`. Answers from where on the sink wants to be told so again. */
   onAhead(chunk: Uint8Array, at: number, end: number): number
   /** Any frame but DATA, whole: its payload is `bytes` from `at`, `length` long, and may be used until this returns. */
   onFrame(type: number, flags: number, id: number, bytes: Uint8Array, at: number, length: number): void
@@ -145,11 +145,10 @@ export class FrameReader {
   }
 
   #begin(bytes: Uint8Array, at: number): void {
-    const length = ((bytes[at] ?? 0) << 16) | ((bytes[at + 1] ?? 0) << 8) | (bytes[at + 2] ?? 0)
+    const length = payloadLength(bytes, at)
     const type = bytes[at + 3] ?? 0
     const flags = bytes[at + 4] ?? 0
-    const id = (((bytes[at + 5] ?? 0) & 0x7f) << 24) | ((bytes[at + 6] ?? 0) << 16) | ((bytes[at + 7] ?? 0) << 8) |
-      (bytes[at + 8] ?? 0)
+    const id = streamId(bytes, at)
     if (this.continuation !== 0 && (type !== FrameType.CONTINUATION || id !== this.continuation)) {
       return this.#fail(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted by another frame")
     }

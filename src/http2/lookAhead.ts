@@ -1,4 +1,4 @@
-import { FrameType, HEAD_BYTES } from "./protocol.ts"
+import { FrameType, HEAD_BYTES, payloadLength, streamId } from "./protocol.ts"
 import type { StreamStore } from "./streamStore.ts"
 
 /** An object that the bytes of a stream pass. */
@@ -42,10 +42,9 @@ export class LookAhead {
     let frames = 0
     while (next + HEAD_BYTES <= end && frames < FRAMES) {
       if (chunk[next + 3] === FrameType.DATA) {
-        ids[frames++] = (((chunk[next + 5] ?? 0) & 0x7f) << 24) | ((chunk[next + 6] ?? 0) << 16) |
-          ((chunk[next + 7] ?? 0) << 8) | (chunk[next + 8] ?? 0)
+        ids[frames++] = streamId(chunk, next)
       }
-      next += HEAD_BYTES + (((chunk[next] ?? 0) << 16) | ((chunk[next + 1] ?? 0) << 8) | (chunk[next + 2] ?? 0))
+      next += HEAD_BYTES + payloadLength(chunk, next)
     }
     if (frames > 1) {
       ids.fill(0, frames)

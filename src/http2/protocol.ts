@@ -65,3 +65,12 @@ export const DEFAULT_TABLE = 4096
 
 /** What a client says first (§3.4). */
 export const PREFACE: Uint8Array = new TextEncoder().encode("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+/** The length of the payload of the frame whose head is at `at` (RFC 9113 §4.1). */
+export const payloadLength = (bytes: Uint8Array, at: number): number =>
+  ((bytes[at] ?? 0) << 16) | ((bytes[at + 1] ?? 0) << 8) | (bytes[at + 2] ?? 0)
+
+/** The stream of the frame whose head is at `at`; the reserved bit is ignored (RFC 9113 §4.1). */
+export const streamId = (bytes: Uint8Array, at: number): number =>
+  (((bytes[at + 5] ?? 0) & 0x7f) << 24) | ((bytes[at + 6] ?? 0) << 16) | ((bytes[at + 7] ?? 0) << 8) |
+  (bytes[at + 8] ?? 0)
